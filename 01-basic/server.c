@@ -1,0 +1,118 @@
+/*
+ * An echo server: what a client sends, it gets back.
+ *
+ * The course adds one idea in each stage:
+ *   01  a listening socket, and one connection after another on it: tcp(7), ip(7), accept(2)
+ *
+ * What this server still cannot do, and where that is cured:
+ *   start again at once after it was stopped while a client was connected: 02
+ *   say how many clients may wait for their turn: 03
+ *   get rid of a client that says nothing: 04
+ *   fill a long, fast path: 05
+ *   notice that a client's machine is gone, or answer small messages without delay: 06
+ *   tell where one message ends and the next begins: 07
+ *   serve a second client while the first is connected: 08
+ */
+#include <errno.h>
+#include <netinet/in.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "common/address.h"
+#include "common/log.h"
+#include "common/options.h"
+#include "common/retry.h"
+#include "common/stop.h"
+#include "common/stream.h"
+
+static const char *host = "localhost";
+static int port = 9999;
+static double grace = 0.9; /* seconds that a stop leaves to an answer under way */
+
+static const struct option_spec options[] = {
+    OPTION_TEXT("host", &host, "IPv4 address or name to listen on; '' is every interface"),
+    OPTION_INT("port", &port, 0, 65535, "TCP port; 0 lets the kernel choose one"),
+    OPTION_END,
+};
+
+/* Returns a socket that takes connections. Without one there is nothing to do: it exits. */
+static int open_listener(void)
+{
+    struct sockaddr_in address = resolve_ipv4(host, port);
+    int listener = socket(AF_INET, SOCK_STREAM, 0);
+
+    if (listener < 0)
+        die("socket");
+    if (bind(listener, (struct sockaddr *)&address, sizeof address) < 0)
+        die("bind %s", address_text(&address).text);
+    if (listen(listener, SOMAXCONN) < 0)
+        die("listen on %s", address_text(&address).text);
+    return listener;
+}
+
+/* Prints the ready line. With --port 0 only the kernel knows the port. */
+static void announce(int listener)
+{
+    struct sockaddr_in address;
+    socklen_t size = sizeof address;
+
+    if (getsockname(listener, (struct sockaddr *)&address, &size) < 0)
+        die("getsockname");
+    announce_address(&address);
+}
+
+/* Sends back what comes. A stream has no messages: a recv may bring a part of what the client
+   sent at once, or several sends together. Returns 0 when the client has ended its stream,
+   -1 with errno when the connection failed. */
+static int echo(int client)
+{
+    char bytes[4096];
+
+    for (;;) {
+        ssize_t received = recv(client, bytes, sizeof bytes, 0);
+        if (received < 0 && errno == EINTR)
+            continue;
+        if (received <= 0)
+            return (int)received;
+        log_bytes("received", bytes, (size_t)received);
+        if (send_all(client, bytes, (size_t)received) < 0)
+            return -1;
+    }
+}
+
+/* One client, from its arrival to its end. Whatever it does, it ends no more than this. */
+static void serve_client(int client, const char *peer)
+{
+    log_info("%s connected", peer);
+    if (stop_watch(client) < 0 || echo(client) < 0)
+        log_info("%s closed: %s", peer, error_text(errno).text);
+    else
+        log_info("%s closed: %s", peer, stop_requested() ? "server stops" : "end of file");
+
+    /* Our half of the connection ends here, behind the last answer. */
+    shutdown(client, SHUT_WR);
+    stop_forget(client);
+    close(client);
+}
+
+int main(int argc, char **argv)
+{
+    parse_options(argc, argv, options, NULL);
+    int listener = open_listener();
+    stop_on_signals(listener, grace);
+    announce(listener);
+
+    while (!stop_requested()) {
+        struct sockaddr_in address;
+        socklen_t size = sizeof address;
+        int client = accept(listener, (struct sockaddr *)&address, &size);
+        if (client < 0) {
+            accept_failed();
+            continue;
+        }
+        serve_client(client, address_text(&address).text);
+    }
+    close(listener);
+    return EXIT_SUCCESS;
+}

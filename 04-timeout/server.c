@@ -1,0 +1,215 @@
+/*
+ * An echo server: what a client sends, it gets back.
+ *
+ * The course adds one idea in each stage:
+ *   01  a listening socket, and one connection after another on it: tcp(7), ip(7), accept(2)
+ *   02  SO_REUSEADDR and SO_REUSEPORT, who may share an address: socket(7)
+ *   03  the backlog, how many clients may wait for accept: listen(2), tcp(7)
+ *   04  SO_RCVTIMEO, SO_SNDTIMEO, TCP_USER_TIMEOUT, how long to wait: socket(7), tcp(7)
+ *
+ * What this server still cannot do, and where that is cured:
+ *   get rid of a client that sends a byte now and then, and never ends: exercise
+ *   fill a long, fast path: 05
+ *   notice that a client's machine is gone, or answer small messages without delay: 06
+ *   tell where one message ends and the next begins: 07
+ *   serve a second client while the first is connected: 08
+ */
+#include <errno.h>
+#include <limits.h>
+#include <math.h>
+#include <netinet/in.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "common/address.h"
+#include "common/log.h"
+#include "common/options.h"
+#include "common/retry.h"
+#include "common/socket_option.h"
+#include "common/stop.h"
+#include "common/stream.h"
+#include "common/sysctl.h"
+
+static const char *host = "localhost";
+static int port = 9999;
+static bool reuse_addr = true;
+static bool reuse_port = false;
+static int backlog = -1;
+static double timeout = 0;
+static double accept_timeout = 0;
+static double user_timeout = 0;
+static double grace = 0.9; /* seconds that a stop leaves to an answer under way */
+
+static const struct option_spec options[] = {
+    OPTION_TEXT("host", &host, "IPv4 address or name to listen on; '' is every interface"),
+    OPTION_INT("port", &port, 0, 65535, "TCP port; 0 lets the kernel choose one"),
+    OPTION_SWITCH("reuse-addr", &reuse_addr, "SO_REUSEADDR: bind in spite of TIME_WAIT"),
+    OPTION_SWITCH("reuse-port", &reuse_port, "SO_REUSEPORT: let N servers share the port"),
+    OPTION_INT_OR("backlog", &backlog, 0, INT_MAX, "net.core.somaxconn",
+                  "length of the accept queue"),
+    OPTION_SECONDS("timeout", &timeout, "none",
+                   "SO_RCVTIMEO, SO_SNDTIMEO: how long a client may be silent"),
+    OPTION_SECONDS("accept-timeout", &accept_timeout, "none",
+                   "SO_RCVTIMEO of the listener: how long accept waits"),
+    OPTION_SECONDS("user-timeout", &user_timeout, "none", "TCP_USER_TIMEOUT: wait for an ACK"),
+    OPTION_END,
+};
+
+/* The kernel keeps two queues for a listener: the SYN queue of handshakes under way, and the
+   accept queue of finished ones. A full accept queue takes no new SYN either. */
+static void report_limits(void)
+{
+    long most = sysctl_or("net.core.somaxconn", SOMAXCONN);
+    long effective = backlog < most ? backlog : most;
+
+    log_info("backlog: asked %d, effective %ld; limit net.core.somaxconn = %ld", backlog, effective,
+             most);
+    if (backlog > most)
+        log_info("warning: the backlog is above net.core.somaxconn, and cut to it");
+    log_info("accept queue: %ld connections", effective + 1);
+    log_info("SYN queue: %ld handshakes; net.ipv4.tcp_max_syn_backlog = %ld bounds it only "
+             "where net.ipv4.tcp_syncookies = 0 (it is %ld)",
+             effective, sysctl_or("net.ipv4.tcp_max_syn_backlog", 0),
+             sysctl_or("net.ipv4.tcp_syncookies", 1));
+}
+
+/* How long a handshake may take, or the client that began it be gone: the kernel sends its
+   SYN ACK again after 1, 2, 4 … s, at most 120 s apart, as often as the retries say. */
+static void report_handshake(void)
+{
+    long retries = sysctl_or("net.ipv4.tcp_synack_retries", 5);
+    long total = 0;
+
+    for (long i = 0, wait = 1; i <= retries; i++, wait = wait < 60 ? 2 * wait : 120)
+        total += wait;
+    log_info("longest handshake: %ld s; net.ipv4.tcp_synack_retries = %ld", total, retries);
+}
+
+/* Returns a socket that takes connections. Without one there is nothing to do: it exits. */
+static int open_listener(void)
+{
+    struct sockaddr_in address = resolve_ipv4(host, port);
+    int listener = socket(AF_INET, SOCK_STREAM, 0);
+
+    if (listener < 0)
+        die("socket");
+    /* Both before bind, which is the call that asks whether the address is free. They are
+       asked of every socket on the port: a connection that an earlier server left behind in
+       TIME_WAIT stands in the way unless that server had set SO_REUSEADDR too. */
+    if (set_option(listener, SOL_SOCKET, SO_REUSEADDR, reuse_addr) < 0)
+        die("SO_REUSEADDR");
+    if (set_option(listener, SOL_SOCKET, SO_REUSEPORT, reuse_port) < 0)
+        die("SO_REUSEPORT");
+    if (bind(listener, (struct sockaddr *)&address, sizeof address) < 0)
+        die("bind %s", address_text(&address).text);
+    /* accept is a receive to the kernel. Accepted sockets inherit both options. */
+    if (accept_timeout > 0 && set_time_option(listener, SO_RCVTIMEO, accept_timeout) < 0)
+        die("SO_RCVTIMEO");
+    if (user_timeout > 0 &&
+        set_option(listener, IPPROTO_TCP, TCP_USER_TIMEOUT, (int)ceil(user_timeout * 1000)) < 0)
+        die("TCP_USER_TIMEOUT");
+    if (backlog < 0)
+        backlog = (int)sysctl_or("net.core.somaxconn", SOMAXCONN);
+    if (listen(listener, backlog) < 0)
+        die("listen on %s", address_text(&address).text);
+    report_limits();
+    report_handshake();
+    return listener;
+}
+
+/* Sets what a connection must not inherit. Returns 0, or -1 with errno. */
+static int configure_client(int client)
+{
+    if (timeout == 0 && accept_timeout == 0)
+        return 0;
+    if (set_time_option(client, SO_RCVTIMEO, timeout) < 0)
+        return -1;
+    return set_time_option(client, SO_SNDTIMEO, timeout);
+}
+
+/* Prints the ready line. With --port 0 only the kernel knows the port. */
+static void announce(int listener)
+{
+    struct sockaddr_in address;
+    socklen_t size = sizeof address;
+
+    if (getsockname(listener, (struct sockaddr *)&address, &size) < 0)
+        die("getsockname");
+    announce_address(&address);
+}
+
+/* TCP_INFO of a listener is about its accept queue: how many wait, and the backlog. */
+static void report_queue(int listener)
+{
+#ifdef __linux__
+    struct tcp_info info;
+    socklen_t size = sizeof info;
+
+    if (log_shows(LOG_NORMAL) && getsockopt(listener, IPPROTO_TCP, TCP_INFO, &info, &size) == 0)
+        log_info("accept queue: %u waiting, backlog %u", info.tcpi_unacked, info.tcpi_sacked);
+#else
+    (void)listener;
+#endif
+}
+
+/* Sends back what comes. A stream has no messages: a recv may bring a part of what the client
+   sent at once, or several sends together. Returns 0 when the client has ended its stream,
+   -1 with errno when the connection failed. */
+static int echo(int client)
+{
+    char bytes[4096];
+
+    for (;;) {
+        ssize_t received = recv(client, bytes, sizeof bytes, 0);
+        if (received < 0 && errno == EINTR)
+            continue;
+        if (received <= 0)
+            return (int)received;
+        log_bytes("received", bytes, (size_t)received);
+        if (send_all(client, bytes, (size_t)received) < 0)
+            return -1;
+    }
+}
+
+/* One client, from its arrival to its end. Whatever it does, it ends no more than this. */
+static void serve_client(int client, const char *peer)
+{
+    log_info("%s connected", peer);
+    if (stop_watch(client) < 0 || configure_client(client) < 0 || echo(client) < 0)
+        log_info("%s closed: %s", peer, errno == EAGAIN ? "timed out" : error_text(errno).text);
+    else
+        log_info("%s closed: %s", peer, stop_requested() ? "server stops" : "end of file");
+
+    /* Our half of the connection ends here, behind the last answer. */
+    shutdown(client, SHUT_WR);
+    stop_forget(client);
+    close(client);
+}
+
+int main(int argc, char **argv)
+{
+    parse_options(argc, argv, options, NULL);
+    int listener = open_listener();
+    stop_on_signals(listener, grace);
+    announce(listener);
+
+    while (!stop_requested()) {
+        struct sockaddr_in address;
+        socklen_t size = sizeof address;
+        int client = accept(listener, (struct sockaddr *)&address, &size);
+        if (client < 0 && errno == EAGAIN) {
+            log_info("accept timed out: no client for %g s", accept_timeout);
+            continue;
+        }
+        if (client < 0) {
+            accept_failed();
+            continue;
+        }
+        report_queue(listener);
+        serve_client(client, address_text(&address).text);
+    }
+    close(listener);
+    return EXIT_SUCCESS;
+}

@@ -1,0 +1,407 @@
+/*
+ * A server that answers what a client sends: as it came, or in upper case.
+ *
+ * The course adds one idea in each stage:
+ *   01  a listening socket, and one connection after another on it: tcp(7), ip(7), accept(2)
+ *   02  SO_REUSEADDR and SO_REUSEPORT, who may share an address: socket(7)
+ *   03  the backlog, how many clients may wait for accept: listen(2), tcp(7)
+ *   04  SO_RCVTIMEO, SO_SNDTIMEO, TCP_USER_TIMEOUT, how long to wait: socket(7), tcp(7)
+ *   05  SO_RCVBUF and SO_SNDBUF, how much may be on its way: socket(7), tcp(7)
+ *   06  SO_KEEPALIVE, TCP_NODELAY, TCP_QUICKACK, TCP_FASTOPEN, when to send: tcp(7)
+ *   07  messages in a stream: by their size, or up to a mark: recv(2), RFC 4506
+ *   08  a thread for each client, up to a limit: pthreads(7), sem_overview(7)
+ *
+ * What this server still cannot do, and where that is cured:
+ *   get rid of a client that sends a byte now and then, and never ends: exercise
+ *   serve 100 000 clients, for which a thread each is too much: epoll(7)
+ */
+#include <ctype.h>
+#include <errno.h>
+#include <limits.h>
+#include <math.h>
+#include <netinet/in.h>
+#include <pthread.h>
+#include <semaphore.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "common/address.h"
+#include "common/descriptors.h"
+#include "common/log.h"
+#include "common/options.h"
+#include "common/pack.h"
+#include "common/retry.h"
+#include "common/socket_option.h"
+#include "common/stop.h"
+#include "common/stream.h"
+#include "common/sysctl.h"
+
+static const char *host = "localhost";
+static int port = 9999;
+static bool reuse_addr = true;
+static bool reuse_port = false;
+static int backlog = -1;
+static double timeout = 0;
+static double accept_timeout = 0;
+static double user_timeout = 0;
+static int recv_buffer = 0;
+static int send_buffer = 0;
+static bool keepalive = true;
+static int keepalive_idle = 1800;
+static int keepalive_interval = 15;
+static int keepalive_count = 9;
+static bool nodelay = true;
+static bool quickack = false;
+static int fastopen = 0;
+enum { PLAIN, UPPER, LINE, RECORD };
+static const char *const handler_names[] = {"echo", "upper", "line", "record", NULL};
+static int handler = PLAIN;
+static bool threads = true;
+static int max_clients = 1000;
+enum { STACK_SIZE = 64 * 1024 };
+static double grace = 5; /* seconds that a stop leaves to an answer under way */
+
+static const struct option_spec options[] = {
+    OPTION_TEXT("host", &host, "IPv4 address or name to listen on; '' is every interface"),
+    OPTION_INT("port", &port, 0, 65535, "TCP port; 0 lets the kernel choose one"),
+    OPTION_SWITCH("reuse-addr", &reuse_addr, "SO_REUSEADDR: bind in spite of TIME_WAIT"),
+    OPTION_SWITCH("reuse-port", &reuse_port, "SO_REUSEPORT: let N servers share the port"),
+    OPTION_INT_OR("backlog", &backlog, 0, INT_MAX, "net.core.somaxconn",
+                  "length of the accept queue"),
+    OPTION_SECONDS("timeout", &timeout, "none",
+                   "SO_RCVTIMEO, SO_SNDTIMEO: how long a client may be silent"),
+    OPTION_SECONDS("accept-timeout", &accept_timeout, "none",
+                   "SO_RCVTIMEO of the listener: how long accept waits"),
+    OPTION_SECONDS("user-timeout", &user_timeout, "none", "TCP_USER_TIMEOUT: wait for an ACK"),
+    OPTION_INT_OR("recv-buffer", &recv_buffer, 1, INT_MAX, "the kernel's", "SO_RCVBUF in bytes"),
+    OPTION_INT_OR("send-buffer", &send_buffer, 1, INT_MAX, "the kernel's", "SO_SNDBUF in bytes"),
+    OPTION_SWITCH("keepalive", &keepalive, "SO_KEEPALIVE: ask a silent peer if it lives"),
+    OPTION_INT("keepalive-idle", &keepalive_idle, 1, 32767, "TCP_KEEPIDLE, in seconds"),
+    OPTION_INT("keepalive-interval", &keepalive_interval, 1, 32767, "TCP_KEEPINTVL, in seconds"),
+    OPTION_INT("keepalive-count", &keepalive_count, 1, 127, "TCP_KEEPCNT: unanswered probes"),
+    OPTION_SWITCH("nodelay", &nodelay, "TCP_NODELAY: no wait for a larger segment (Nagle)"),
+    OPTION_SWITCH("quickack", &quickack, "TCP_QUICKACK: no wait before an ACK"),
+    OPTION_INT("fastopen", &fastopen, 0, 65535,
+               "TCP_FASTOPEN: queue for data in the SYN; 0 is off"),
+    OPTION_CHOICE("handler", &handler, handler_names,
+                  "the answer: bytes as they came, in upper case; lines; records"),
+    OPTION_SWITCH("threads", &threads, "a thread for each client, or one client at a time"),
+    OPTION_INT("max-clients", &max_clients, 1, 100000, "others wait in the accept queue"),
+    OPTION_SECONDS("grace", &grace, NULL, "how long a stop leaves answers under way"),
+    OPTION_END,
+};
+
+/* The kernel keeps two queues for a listener: the SYN queue of handshakes under way, and the
+   accept queue of finished ones. A full accept queue takes no new SYN either. */
+static void report_limits(void)
+{
+    long most = sysctl_or("net.core.somaxconn", SOMAXCONN);
+    long effective = backlog < most ? backlog : most;
+
+    log_info("backlog: asked %d, effective %ld; limit net.core.somaxconn = %ld", backlog, effective,
+             most);
+    if (backlog > most)
+        log_info("warning: the backlog is above net.core.somaxconn, and cut to it");
+    log_info("accept queue: %ld connections", effective + 1);
+    log_info("SYN queue: %ld handshakes; net.ipv4.tcp_max_syn_backlog = %ld bounds it only "
+             "where net.ipv4.tcp_syncookies = 0 (it is %ld)",
+             effective, sysctl_or("net.ipv4.tcp_max_syn_backlog", 0),
+             sysctl_or("net.ipv4.tcp_syncookies", 1));
+}
+
+/* How long a handshake may take, or the client that began it be gone: the kernel sends its
+   SYN ACK again after 1, 2, 4 … s, at most 120 s apart, as often as the retries say. */
+static void report_handshake(void)
+{
+    long retries = sysctl_or("net.ipv4.tcp_synack_retries", 5);
+    long total = 0;
+
+    for (long i = 0, wait = 1; i <= retries; i++, wait = wait < 60 ? 2 * wait : 120)
+        total += wait;
+    log_info("longest handshake: %ld s; net.ipv4.tcp_synack_retries = %ld", total, retries);
+}
+
+/* Returns a socket that takes connections. Without one there is nothing to do: it exits. */
+static int open_listener(void)
+{
+    struct sockaddr_in address = resolve_ipv4(host, port);
+    int listener = socket(AF_INET, SOCK_STREAM, 0);
+
+    if (listener < 0)
+        die("socket");
+    /* Both before bind, which is the call that asks whether the address is free. They are
+       asked of every socket on the port: a connection that an earlier server left behind in
+       TIME_WAIT stands in the way unless that server had set SO_REUSEADDR too. */
+    if (set_option(listener, SOL_SOCKET, SO_REUSEADDR, reuse_addr) < 0)
+        die("SO_REUSEADDR");
+    if (set_option(listener, SOL_SOCKET, SO_REUSEPORT, reuse_port) < 0)
+        die("SO_REUSEPORT");
+    if (bind(listener, (struct sockaddr *)&address, sizeof address) < 0)
+        die("bind %s", address_text(&address).text);
+    /* accept is a receive to the kernel. Accepted sockets inherit both options. */
+    if (accept_timeout > 0 && set_time_option(listener, SO_RCVTIMEO, accept_timeout) < 0)
+        die("SO_RCVTIMEO");
+    if (user_timeout > 0 &&
+        set_option(listener, IPPROTO_TCP, TCP_USER_TIMEOUT, (int)ceil(user_timeout * 1000)) < 0)
+        die("TCP_USER_TIMEOUT");
+    /* Before listen: how far the receive window can be scaled up is settled in the handshake,
+       which is over when accept returns. Setting a size ends the kernel's own tuning. */
+    if (recv_buffer > 0 && set_buffer_option(listener, SO_RCVBUF, recv_buffer) < 0)
+        die("SO_RCVBUF");
+    if (send_buffer > 0 && set_buffer_option(listener, SO_SNDBUF, send_buffer) < 0)
+        die("SO_SNDBUF");
+    /* Accepted sockets inherit these too, so no connection pays a system call for them. */
+    if (set_option(listener, SOL_SOCKET, SO_KEEPALIVE, keepalive) < 0 ||
+        set_option(listener, IPPROTO_TCP, TCP_KEEPIDLE, keepalive_idle) < 0 ||
+        set_option(listener, IPPROTO_TCP, TCP_KEEPINTVL, keepalive_interval) < 0 ||
+        set_option(listener, IPPROTO_TCP, TCP_KEEPCNT, keepalive_count) < 0)
+        die("keep-alive");
+    if (set_option(listener, IPPROTO_TCP, TCP_NODELAY, nodelay) < 0)
+        die("TCP_NODELAY");
+    if (fastopen > 0) {
+        long allowed = sysctl_or("net.ipv4.tcp_fastopen", 0);
+        if (set_option(listener, IPPROTO_TCP, TCP_FASTOPEN, fastopen) < 0)
+            die("TCP_FASTOPEN");
+        log_info("net.ipv4.tcp_fastopen = %ld: %s", allowed,
+                 allowed & 2 ? "servers may" : "warning: servers may not, bit 2 is not set");
+    }
+    if (backlog < 0)
+        backlog = (int)sysctl_or("net.core.somaxconn", SOMAXCONN);
+    if (listen(listener, backlog) < 0)
+        die("listen on %s", address_text(&address).text);
+    report_limits();
+    report_handshake();
+    return listener;
+}
+
+/* Sets what a connection must not inherit. Returns 0, or -1 with errno. */
+static int configure_client(int client)
+{
+    if (quickack && set_option(client, IPPROTO_TCP, TCP_QUICKACK, 1) < 0)
+        return -1;
+    if (timeout == 0 && accept_timeout == 0)
+        return 0;
+    if (set_time_option(client, SO_RCVTIMEO, timeout) < 0)
+        return -1;
+    return set_time_option(client, SO_SNDTIMEO, timeout);
+}
+
+/* Prints the ready line. With --port 0 only the kernel knows the port. */
+static void announce(int listener)
+{
+    struct sockaddr_in address;
+    socklen_t size = sizeof address;
+
+    if (getsockname(listener, (struct sockaddr *)&address, &size) < 0)
+        die("getsockname");
+    announce_address(&address);
+}
+
+/* TCP_INFO of a listener is about its accept queue: how many wait, and the backlog. */
+static void report_queue(int listener)
+{
+#ifdef __linux__
+    struct tcp_info info;
+    socklen_t size = sizeof info;
+
+    if (log_shows(LOG_NORMAL) && getsockopt(listener, IPPROTO_TCP, TCP_INFO, &info, &size) == 0)
+        log_info("accept queue: %u waiting, backlog %u", info.tcpi_unacked, info.tcpi_sacked);
+#else
+    (void)listener;
+#endif
+}
+
+/* Has the next ACK sent at once. The kernel goes back to delaying them by itself, and a new
+   connection does not inherit this, so it comes before every receive. */
+static void ack_at_once(int client)
+{
+    int on = 1;
+
+    if (quickack)
+        setsockopt(client, IPPROTO_TCP, TCP_QUICKACK, &on, sizeof on);
+}
+
+static void upper_case(char *bytes, size_t size)
+{
+    for (size_t i = 0; i < size; i++)
+        bytes[i] = (char)toupper((unsigned char)bytes[i]);
+}
+
+/* Sends back what comes. A stream has no messages: a recv may bring a part of what the client
+   sent at once, or several sends together. Returns 0 when the client has ended its stream,
+   -1 with errno when the connection failed. */
+static int echo(int client)
+{
+    char bytes[4096];
+
+    for (;;) {
+        ack_at_once(client);
+        ssize_t received = recv(client, bytes, sizeof bytes, 0);
+        if (received < 0 && errno == EINTR)
+            continue;
+        if (received <= 0)
+            return (int)received;
+        log_bytes("received", bytes, (size_t)received);
+        if (handler == UPPER)
+            upper_case(bytes, (size_t)received);
+        if (send_all(client, bytes, (size_t)received) < 0)
+            return -1;
+    }
+}
+
+/* A message is a line: it ends where the mark '\n' is. Returns as echo() does. */
+static int answer_lines(int client)
+{
+    struct line_reader reader = {.socket = client};
+    char *line;
+
+    for (;;) {
+        ack_at_once(client);
+        ssize_t length = read_line(&reader, &line);
+        if (length <= 0)
+            return (int)length;
+        upper_case(line, (size_t)length);
+        if (send_all(client, line, (size_t)length) < 0)
+            return -1;
+    }
+}
+
+/* In network byte order: a number, a text, a long number, two short ones, a float. */
+#define RECORD_FORMAT "! I 2s Q 2h f"
+enum { RECORD_SIZE = 22, RECORD_VALUES = 6, RECORD_TEXT = 1 };
+
+/* A message is a record: it ends after 22 bytes. Its numbers may hold any byte, so only the
+   field that is text is put in upper case. Returns as echo() does. */
+static int answer_records(int client)
+{
+    char record[RECORD_SIZE], text[2];
+    struct pack_value values[RECORD_VALUES];
+    struct pack_error error;
+
+    for (;;) {
+        ack_at_once(client);
+        ssize_t received = receive_exactly(client, record, sizeof record);
+        if (received > 0 && received < RECORD_SIZE)
+            log_info("record cut short: %zd of %d bytes", received, RECORD_SIZE);
+        if (received < RECORD_SIZE)
+            return received < 0 ? -1 : 0;
+
+        unpack(RECORD_FORMAT, record, sizeof record, values, RECORD_VALUES, &error);
+        memcpy(text, values[RECORD_TEXT].as.text.bytes, sizeof text);
+        upper_case(text, sizeof text);
+        values[RECORD_TEXT].as.text.bytes = text;
+        pack(RECORD_FORMAT, values, RECORD_VALUES, record, sizeof record, &error);
+        if (send_all(client, record, sizeof record) < 0)
+            return -1;
+    }
+}
+
+static int (*const handlers[])(int client) = {echo, echo, answer_lines, answer_records};
+
+/* One client, from its arrival to its end. Whatever it does, it ends no more than this. */
+static void serve_client(int client, const char *peer)
+{
+    log_info("%s connected", peer);
+    if (stop_watch(client) < 0 || configure_client(client) < 0 || handlers[handler](client) < 0)
+        log_info("%s closed: %s", peer, errno == EAGAIN ? "timed out" : error_text(errno).text);
+    else
+        log_info("%s closed: %s", peer, stop_requested() ? "server stops" : "end of file");
+
+    /* Our half of the connection ends here, behind the last answer. */
+    shutdown(client, SHUT_WR);
+    stop_forget(client);
+    close(client);
+}
+
+/* Places for clients that are still free. */
+static sem_t places;
+
+static void take_place(void)
+{
+    while (sem_wait(&places) < 0)
+        continue; /* EINTR */
+}
+
+/* What a thread has to know; the thread frees it. */
+struct visit {
+    int client;
+    unsigned long number;
+    struct address_text peer;
+};
+
+static void *client_thread(void *argument)
+{
+    struct visit visit = *(struct visit *)argument;
+
+    free(argument);
+    log_name_thread("client-%lu", visit.number);
+    serve_client(visit.client, visit.peer.text);
+    sem_post(&places);
+    return NULL;
+}
+
+/* Where no thread can be had, the client is turned away. */
+static void serve_in_thread(int client, const struct sockaddr_in *address)
+{
+    static unsigned long number;
+    struct visit *visit = malloc(sizeof *visit);
+    pthread_attr_t attributes;
+    pthread_t thread;
+    int error = ENOMEM;
+
+    pthread_attr_init(&attributes);
+    pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+    pthread_attr_setstacksize(&attributes, STACK_SIZE);
+    if (visit != NULL) {
+        *visit = (struct visit){client, ++number, address_text(address)};
+        error = pthread_create(&thread, &attributes, client_thread, visit);
+    }
+    pthread_attr_destroy(&attributes);
+    if (error != 0) {
+        retry_later("pthread_create", error);
+        free(visit);
+        close(client);
+        return;
+    }
+    /* A place for the next client; while there is none, it waits in the accept queue. */
+    take_place();
+}
+
+int main(int argc, char **argv)
+{
+    parse_options(argc, argv, options, NULL);
+    sem_init(&places, 0, (unsigned)max_clients);
+    take_place();
+    allow_sockets(max_clients);
+    log_info("at most %d clients at once, a stack of %d KiB each", max_clients, STACK_SIZE / 1024);
+    int listener = open_listener();
+    stop_on_signals(listener, grace);
+    announce(listener);
+
+    while (!stop_requested()) {
+        struct sockaddr_in address;
+        socklen_t size = sizeof address;
+        int client = accept(listener, (struct sockaddr *)&address, &size);
+        if (client < 0 && errno == EAGAIN) {
+            log_info("accept timed out: no client for %g s", accept_timeout);
+            continue;
+        }
+        if (client < 0) {
+            accept_failed();
+            continue;
+        }
+        report_queue(listener);
+        if (threads)
+            serve_in_thread(client, &address);
+        else
+            serve_client(client, address_text(&address).text);
+    }
+    close(listener);
+    /* All places but the one that is held for the next client: every thread is done. */
+    for (int place = 1; place < max_clients; place++)
+        take_place();
+    return EXIT_SUCCESS;
+}

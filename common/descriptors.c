@@ -1,0 +1,25 @@
+#include "common/descriptors.h"
+
+#include <sys/resource.h>
+
+#include "common/log.h"
+
+enum { OTHER_DESCRIPTORS = 16 };
+
+long allow_sockets(long count)
+{
+    struct rlimit limit;
+    rlim_t needed = (rlim_t)count + OTHER_DESCRIPTORS;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur >= needed)
+        return count;
+    limit.rlim_cur = needed < limit.rlim_max ? needed : limit.rlim_max;
+    if (setrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur == needed)
+        return count;
+
+    long room = (long)limit.rlim_cur - OTHER_DESCRIPTORS;
+    log_info("warning: room for %ld sockets, not %ld: the limit of open files "
+             "(ulimit -Hn) is %lu",
+             room, count, (unsigned long)limit.rlim_max);
+    return room;
+}
