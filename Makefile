@@ -1,9 +1,9 @@
-# Every command a person types. `make help` lists them.
+# Every command a person types; `make help` lists them.
 
-STAGES := $(sort $(notdir $(patsubst %/,%,$(wildcard [0-9][0-9]-*/))))
+STAGES := $(sort $(patsubst %/server.c,%,$(wildcard [0-9][0-9]-*/server.c)))
 NUMBERS := $(foreach stage,$(STAGES),$(firstword $(subst -, ,$(stage))))
 
-# `make test SANITIZE=address` builds beside the ordinary programs, not over them.
+# With SANITIZE the programs are built beside the ordinary ones, not over them.
 SANITIZE ?=
 ifeq ($(SANITIZE),)
 BUILD := build
@@ -18,41 +18,121 @@ $(error SANITIZE=$(SANITIZE): it can be address or thread)
 endif
 
 CFLAGS ?= -O2 -g
-CXXFLAGS ?= -O1 -g
+CXXFLAGS ?= -O0 -g
 WARNINGS := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wformat=2 -Wvla
-C_WARNINGS := $(WARNINGS) -Wstrict-prototypes -Wmissing-prototypes
-C_STANDARD := -std=c11 -D_DEFAULT_SOURCE
+C_DIALECT := -std=c11 -D_DEFAULT_SOURCE $(WARNINGS) -Wstrict-prototypes -Wmissing-prototypes
+CXX_DIALECT := -std=c++17 $(WARNINGS)
 COMPILE := -I. -pthread $(SANITIZE_FLAGS)
-LIBRARIES := -lm
 
-COMMON := $(patsubst common/%.c,$(BUILD)/common/%.o,$(wildcard common/*.c))
 PROGRAMS := $(foreach stage,$(STAGES),$(BUILD)/$(stage)/server $(BUILD)/$(stage)/client)
-UNIT_TESTS := $(patsubst tests/unit/%.cc,$(BUILD)/unit/%.o,$(wildcard tests/unit/*_test.cc))
+COMMON := $(patsubst %.c,$(BUILD)/%.o,$(wildcard common/*.c))
+UNIT := $(patsubst %.cc,$(BUILD)/%.o,$(wildcard tests/unit/*.cc))
+
+# As many jobs as there are processors, unless -j says otherwise; a make that this one starts
+# shares them.
+ifeq ($(MAKELEVEL)$(filter -j%,$(MAKEFLAGS)),0)
+MAKEFLAGS += -j$(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1)
+endif
 
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: all build help programs
 
-all: programs
-	@echo "built $(BUILD)/NN-name/server and client; make help lists what else there is"
-
+##  make            build everything, into build/NN-name/server and client
+.PHONY: all build
+all: $(PROGRAMS)
+	@echo "built the eight stages in $(BUILD)/; 'make help' lists what to do with them"
 build: all
-
-programs: $(PROGRAMS)
 
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(C_STANDARD) $(CFLAGS) $(C_WARNINGS) $(COMPILE) -MMD -MP -c $< -o $@
+	$(CC) $(C_DIALECT) $(CFLAGS) $(COMPILE) -MMD -MP -c $< -o $@
 
-$(PROGRAMS): $(BUILD)/%: $(BUILD)/%.o $(COMMON)
-	$(CC) $(LDFLAGS) $(COMPILE) $^ $(LIBRARIES) -o $@
-
-$(BUILD)/unit/%.o: tests/unit/%.cc
+$(BUILD)/%.o: %.cc
 	@mkdir -p $(@D)
-	$(CXX) -std=c++17 $(CXXFLAGS) $(WARNINGS) $(COMPILE) -MMD -MP -c $< -o $@
+	$(CXX) $(CXX_DIALECT) $(CXXFLAGS) $(COMPILE) -MMD -MP -c $< -o $@
 
-$(BUILD)/unit/unit_tests: $(UNIT_TESTS) $(COMMON)
-	$(CXX) $(LDFLAGS) $(COMPILE) $^ -lgtest -lgtest_main $(LIBRARIES) -o $@
+$(PROGRAMS) $(BUILD)/tests/bench/bench: $(BUILD)/%: $(BUILD)/%.o $(COMMON)
+	$(CC) $(COMPILE) $(LDFLAGS) $^ -lm -o $@
 
--include $(wildcard $(BUILD)/*/*.d)
+$(BUILD)/tests/unit/unit_tests: $(UNIT) $(COMMON)
+	$(CXX) $(COMPILE) $(LDFLAGS) $^ -lgtest -lgtest_main -lm -o $@
+
+-include $(wildcard $(BUILD)/*/*.d $(BUILD)/tests/*/*.d)
+
+##  make tour       see the eight stages at work, in under a minute
+.PHONY: tour
+tour:
+	@sh tests/setup.sh tour
+	@$(MAKE) --no-print-directory all
+	@sh tests/tour.sh
+
+##  make run-03     run the server of stage 03; options: make run-03 ARGS='--backlog 4'
+.PHONY: $(NUMBERS:%=run-%)
+$(NUMBERS:%=run-%): run-%: all
+	@exec $(BUILD)/$(filter $*-%,$(STAGES))/server $(ARGS)
+
+##  make diff-03    what stage 03 adds to stage 02
+.PHONY: $(NUMBERS:%=diff-%)
+$(NUMBERS:%=diff-%): diff-%:
+	@set -- $(STAGES); for stage; do case $$stage in \
+	$*-*) break ;; esac; before=$$stage; done; \
+	if [ -z "$$before" ]; then echo "stage $* is the first: read $$stage/"; \
+	elif command -v git >/dev/null; then git diff --no-index -- $$before $$stage || [ $$? = 1 ]; \
+	else diff -ru $$before $$stage || [ $$? = 1 ]; fi
+
+##  make test       build and run all tests; SANITIZE=address or SANITIZE=thread with sanitizers
+.PHONY: test unit integration
+test:
+	@sh tests/setup.sh test
+	@$(MAKE) --no-print-directory unit
+	@$(MAKE) --no-print-directory integration
+
+unit: $(BUILD)/tests/unit/unit_tests
+	$< --gtest_brief=1 --gtest_output=xml:$(BUILD)/unit.xml
+
+integration: all
+	sh tests/pytest.sh --build $(BUILD) --junitxml=$(BUILD)/integration.xml tests/integration
+
+##  make test-03    the tests of stage 03; of your own server: make test-03 SERVER=./mine
+.PHONY: $(NUMBERS:%=test-%)
+$(NUMBERS:%=test-%): test-%:
+	@sh tests/setup.sh test
+	@$(MAKE) --no-print-directory all
+	sh tests/pytest.sh --build $(BUILD) --junitxml=$(BUILD)/test-$*.xml \
+		$(if $(SERVER),--server '$(SERVER)') tests/integration/test_$*_*.py
+
+##  make bench      requests per second and memory of stage 08, beside a bare loop
+.PHONY: bench
+bench: all $(BUILD)/tests/bench/bench
+	@$(BUILD)/tests/bench/bench $(ARGS)
+
+C_FILES = $(wildcard common/*.[ch] */server.c */client.c tests/*/*.[ch])
+CXX_FILES = $(wildcard tests/unit/*.cc)
+
+##  make format     lay out the C and C++ files with clang-format
+.PHONY: format
+format:
+	clang-format -i $(C_FILES) $(CXX_FILES)
+
+##  make lint       gcc and clang with warnings as errors, clang-format, clang-tidy, cppcheck
+.PHONY: lint
+lint:
+	@sh tests/setup.sh lint
+	clang-format --dry-run --Werror $(C_FILES) $(CXX_FILES)
+	@for compiler in gcc clang; do echo "$$compiler -Werror"; \
+	for file in $(filter %.c,$(C_FILES)); do \
+	$$compiler $(C_DIALECT) -O2 -Werror -I. -c $$file -o /dev/null || exit 1; done; done
+	clang-tidy --quiet --warnings-as-errors='*' $(filter %.c,$(C_FILES)) -- $(C_DIALECT) -I.
+	cppcheck --quiet --error-exitcode=1 --std=c11 --enable=warning,performance,portability \
+		--inline-suppr -I. $(filter %.c,$(C_FILES))
+
+##  make clean      remove build/, all that was ever built
+.PHONY: clean
+clean:
+	rm -rf build
+
+##  make help       this list
+.PHONY: help
+help:
+	@sed -n 's/^##  //p' Makefile

@@ -1,0 +1,109 @@
+#!/bin/sh
+# Sees that what a task needs is there: setup.sh tour|test|lint. What is missing is installed
+# as packages where that is possible: by root, or by sudo where it asks nothing or can ask on
+# the terminal. Otherwise it prints the one command to type, and fails.
+#
+# setup.sh python prints a Python that has what the tests need; there may be several.
+
+find_python() {
+    for python in "${PYTHON:-python3}" /usr/bin/python3 /usr/local/bin/python3 \
+        python3.14 python3.13 python3.12 python3.11 python3.10 python3.9 python; do
+        if "$python" -B -c 'import pytest, hypothesis' >/dev/null 2>&1; then
+            echo "$python"
+            return 0
+        fi
+    done
+    return 1
+}
+
+has() {
+    command -v "$1" >/dev/null 2>&1
+}
+
+# What is missing, in words; nothing where all is there.
+missing() {
+    has "${CC:-cc}" || echo "a C compiler"
+    [ "$1" = tour ] && return
+    if has "${CXX:-c++}"; then
+        echo '#include <gtest/gtest.h>' | "${CXX:-c++}" -E -x c++ - >/dev/null 2>&1 ||
+            echo "GoogleTest"
+    else
+        echo "a C++ compiler, GoogleTest"
+    fi
+    find_python >/dev/null || echo "Python with pytest and hypothesis"
+    has nc || has socat || echo "nc or socat"
+    has ip && has ss || echo "iproute2"
+    [ "$1" = lint ] || return
+    for tool in gcc clang clang-format clang-tidy cppcheck; do
+        has "$tool" || echo "$tool"
+    done
+}
+
+debian="apt-get install -y g++ make"
+fedora="dnf install -y gcc-c++ make"
+arch="pacman -S --needed --noconfirm gcc make"
+alpine="apk add build-base"
+if [ "$1" != tour ]; then
+    debian="$debian libgtest-dev python3-pytest python3-pytest-xdist python3-hypothesis"
+    debian="$debian netcat-openbsd socat iproute2"
+    fedora="$fedora gtest-devel python3-pytest python3-pytest-xdist python3-hypothesis"
+    fedora="$fedora nmap-ncat socat iproute"
+    arch="$arch gtest python-pytest python-pytest-xdist python-hypothesis"
+    arch="$arch openbsd-netcat socat iproute2"
+    alpine="$alpine gtest-dev py3-pytest py3-pytest-xdist py3-hypothesis"
+    alpine="$alpine netcat-openbsd socat iproute2"
+fi
+if [ "$1" = lint ]; then
+    debian="$debian clang clang-format clang-tidy cppcheck"
+    fedora="$fedora clang clang-tools-extra cppcheck"
+    arch="$arch clang cppcheck"
+    alpine="$alpine clang clang-extra-tools cppcheck"
+fi
+
+install_command() {
+    if has apt-get; then
+        echo "apt-get update && DEBIAN_FRONTEND=noninteractive $debian"
+    elif has dnf; then
+        echo "$fedora"
+    elif has pacman; then
+        echo "$arch"
+    elif has apk; then
+        echo "$alpine"
+    fi
+}
+
+case $1 in
+python)
+    find_python
+    exit
+    ;;
+tour | test | lint) ;;
+*)
+    echo "usage: setup.sh tour|test|lint|python" >&2
+    exit 2
+    ;;
+esac
+
+lacking=$(missing "$1")
+[ -z "$lacking" ] && exit 0
+
+echo "missing for 'make $1': $(echo "$lacking" | tr '\n' ',' | sed 's/,$//; s/,/, /g')" >&2
+command=$(install_command)
+if [ -n "$command" ]; then
+    if [ "$(id -u)" = 0 ]; then
+        echo "installing: $command" >&2
+        sh -c "$command" && [ -z "$(missing "$1")" ] && exit 0
+    elif has sudo && { sudo -n true 2>/dev/null || { [ -t 0 ] && [ -t 2 ]; }; }; then
+        echo "installing: sudo sh -c '$command'" >&2
+        sudo sh -c "$command" && [ -z "$(missing "$1")" ] && exit 0
+    fi
+    echo "that could not be installed from here, or did not help: $(missing "$1" | tr '\n' ';')" >&2
+fi
+cat >&2 <<END
+Type this once, as root or behind sudo, then 'make $1' again:
+  Debian, Ubuntu:  $debian
+  Fedora:          $fedora
+  Arch:            $arch
+  Alpine:          $alpine
+END
+exit 1
