@@ -60,7 +60,7 @@ static long own_thread_id(void)
     return thread_id;
 }
 
-static void write_line(const char *format, va_list arguments)
+__attribute__((format(printf, 1, 0))) static void write_line(const char *format, va_list arguments)
 {
     char line[LINE_SIZE];
     int saved_errno = errno;

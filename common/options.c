@@ -195,7 +195,7 @@ int parse_options(int argc, char **argv, const struct option_spec *options, cons
     int code;
 
     log_name_program(argv[0]);
-    for (; options[count].kind != OPTION_KIND_END && count < MOST_OPTIONS; count++) {
+    for (; count < MOST_OPTIONS && options[count].kind != OPTION_KIND_END; count++) {
         long_options[count].name = options[count].name;
         long_options[count].has_arg = required_argument;
         long_options[count].val = FIRST_CODE + count;

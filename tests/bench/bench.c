@@ -24,7 +24,7 @@
 #include "common/options.h"
 #include "common/socket_option.h"
 
-enum { MESSAGE_SIZE = 64, MOST_CONNECTIONS = 1000, MOST_ROUNDS = 99 };
+enum { MESSAGE_SIZE = 64, MOST_CONNECTIONS = 1000, MOST_ROUNDS = 99, STACK_SIZE = 65536 };
 
 static const char *server = "build/08-threaded/server";
 static int rounds = 5;
@@ -60,12 +60,12 @@ static void run_bare_server(int listener)
 
     pthread_attr_init(&attributes);
     pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-    pthread_attr_setstacksize(&attributes, 64 * 1024);
+    pthread_attr_setstacksize(&attributes, STACK_SIZE);
     for (;;) {
         int client = accept(listener, NULL, NULL);
         pthread_t thread;
-        if (client >= 0 && pthread_create(&thread, &attributes, bare_connection,
-                                          (void *)(intptr_t)client) != 0)
+        if (client >= 0 &&
+            pthread_create(&thread, &attributes, bare_connection, (void *)(intptr_t)client) != 0)
             close(client);
     }
 }
@@ -252,7 +252,8 @@ int main(int argc, char **argv)
            round_seconds);
     printf("connections   bare loop/s    stage 08/s   ratio\n");
     for (size_t i = 0; i < sizeof loads / sizeof loads[0]; i++) {
-        double bare_rates[MOST_ROUNDS], stage_rates[MOST_ROUNDS], ratios[MOST_ROUNDS];
+        double bare_rates[MOST_ROUNDS] = {0}, stage_rates[MOST_ROUNDS] = {0};
+        double ratios[MOST_ROUNDS] = {0};
         for (int round = 0; round < rounds; round++) {
             bare_rates[round] = measure(&bare_address, loads[i]);
             stage_rates[round] = measure(&stage_address, loads[i]);
