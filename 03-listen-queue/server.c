@@ -58,9 +58,9 @@ static void report_limits(void)
              most);
     if (backlog > most)
         log_info("warning: the backlog is above net.core.somaxconn, and cut to it");
-    log_info("accept queue: %ld connections", effective + 1);
-    log_info("SYN queue: %ld handshakes; net.ipv4.tcp_max_syn_backlog = %ld bounds it only "
-             "where net.ipv4.tcp_syncookies = 0 (it is %ld)",
+    log_info("accept queue: limit %ld, and one more", effective);
+    log_info("SYN queue: limit %ld; net.ipv4.tcp_max_syn_backlog = %ld counts only where "
+             "net.ipv4.tcp_syncookies = 0 (it is %ld)",
              effective, sysctl_or("net.ipv4.tcp_max_syn_backlog", 0),
              sysctl_or("net.ipv4.tcp_syncookies", 1));
 }

@@ -210,8 +210,11 @@ static int hold_connections(void)
 int main(int argc, char **argv)
 {
     messages = argv + parse_options(argc, argv, options, "[MESSAGE...]");
-    if (connections > 0 && *messages != NULL) {
-        log_error("--connections %d: takes no MESSAGE", connections);
+    const char *instead = NULL; /* the option that is for doing something else than messages */
+    if (connections > 0)
+        instead = "--connections";
+    if (instead != NULL && *messages != NULL) {
+        log_error("%s: not allowed; with %s there is no MESSAGE", *messages, instead);
         return EXIT_USAGE;
     }
     address = resolve_ipv4(host, port);

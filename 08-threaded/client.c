@@ -359,23 +359,30 @@ static int run_clients(void)
 int main(int argc, char **argv)
 {
     messages = argv + parse_options(argc, argv, options, "[MESSAGE...]");
-    if (connections > 0 && *messages != NULL) {
-        log_error("--connections %d: takes no MESSAGE", connections);
+    const char *instead = NULL; /* the option that is for doing something else than messages */
+    if (connections > 0)
+        instead = "--connections";
+    if (send_bytes > 0)
+        instead = "--send-bytes";
+    if (*record_words != NULL)
+        instead = "--record";
+    if (instead != NULL && *messages != NULL) {
+        log_error("%s: not allowed; with %s there is no MESSAGE", *messages, instead);
         return EXIT_USAGE;
     }
-    address = resolve_ipv4(host, port);
     struct pack_error error;
     if (*record_words != NULL &&
         pack_parse(RECORD_FORMAT, record_words, RECORD_VALUES, record, &error) < 0) {
         log_error("--record: %s", error.text);
         return EXIT_USAGE;
     }
-    if (connections > 0)
-        return hold_connections() < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
-    if (clients > 1 && *messages == NULL && send_bytes == 0 && *record_words == NULL) {
+    if (clients > 1 && *messages == NULL && instead == NULL) {
         log_error("--clients %d: needs a MESSAGE; there is only one stdin", clients);
         return EXIT_USAGE;
     }
+    address = resolve_ipv4(host, port);
+    if (connections > 0)
+        return hold_connections() < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
     if (clients > 1)
         return run_clients() < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
     return run_client() < 0 ? EXIT_FAILURE : EXIT_SUCCESS;

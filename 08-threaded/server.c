@@ -56,9 +56,9 @@ static int keepalive_count = 9;
 static bool nodelay = true;
 static bool quickack = false;
 static int fastopen = 0;
-enum { PLAIN, UPPER, LINE, RECORD };
+enum { ECHO, UPPER, LINE, RECORD };
 static const char *const handler_names[] = {"echo", "upper", "line", "record", NULL};
-static int handler = PLAIN;
+static int handler = ECHO;
 static bool threads = true;
 static int max_clients = 1000;
 enum { STACK_SIZE = 64 * 1024 };
@@ -87,7 +87,7 @@ static const struct option_spec options[] = {
     OPTION_INT("fastopen", &fastopen, 0, 65535,
                "TCP_FASTOPEN: queue for data in the SYN; 0 is off"),
     OPTION_CHOICE("handler", &handler, handler_names,
-                  "the answer: bytes as they came, in upper case; lines; records"),
+                  "the answer: bytes as they came or in upper case, lines, records"),
     OPTION_SWITCH("threads", &threads, "a thread for each client, or one client at a time"),
     OPTION_INT("max-clients", &max_clients, 1, 100000, "others wait in the accept queue"),
     OPTION_SECONDS("grace", &grace, NULL, "how long a stop leaves answers under way"),
@@ -105,9 +105,9 @@ static void report_limits(void)
              most);
     if (backlog > most)
         log_info("warning: the backlog is above net.core.somaxconn, and cut to it");
-    log_info("accept queue: %ld connections", effective + 1);
-    log_info("SYN queue: %ld handshakes; net.ipv4.tcp_max_syn_backlog = %ld bounds it only "
-             "where net.ipv4.tcp_syncookies = 0 (it is %ld)",
+    log_info("accept queue: limit %ld, and one more", effective);
+    log_info("SYN queue: limit %ld; net.ipv4.tcp_max_syn_backlog = %ld counts only where "
+             "net.ipv4.tcp_syncookies = 0 (it is %ld)",
              effective, sysctl_or("net.ipv4.tcp_max_syn_backlog", 0),
              sysctl_or("net.ipv4.tcp_syncookies", 1));
 }
