@@ -1,3 +1,7 @@
+/* strerror_r(3) as POSIX has it, not as GNU does. */
+#undef _GNU_SOURCE
+#define _DEFAULT_SOURCE
+
 #include "common/log.h"
 
 #include <errno.h>

@@ -31,6 +31,10 @@ enum { NO_SUCH_OPTION = -1 };
 #define TCP_FASTOPEN_CONNECT NO_SUCH_OPTION
 #endif
 
+#ifndef TCPI_OPT_SYN_DATA
+#define TCPI_OPT_SYN_DATA 32 /* as in <linux/tcp.h>; not every C library has it */
+#endif
+
 /* setsockopt(2) with an int, then a line in the log: "TCP_NODELAY: asked 1, got 1". level is
    SOL_SOCKET or IPPROTO_TCP, name the option (socket(7), tcp(7)); the unit is the option's
    own. Returns 0, or -1 with errno from setsockopt and no line. */
