@@ -16,6 +16,8 @@ struct sockaddr_in resolve_ipv4(const char *host, int port)
 
     if (*host == '\0') {
         address.sin_addr.s_addr = htonl(INADDR_ANY);
+    } else if (strcmp(host, "localhost") == 0) {
+        address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     } else {
         struct addrinfo hints = {.ai_family = AF_INET, .ai_socktype = SOCK_STREAM};
         struct addrinfo *found;

@@ -9,8 +9,9 @@ extern "C" {
 #endif
 
 /* The IPv4 address of host with port, 0 to 65535, ready for bind(2) or connect(2). host is a
-   dotted address, a name as getaddrinfo(3) resolves it, or '' for every interface
-   (INADDR_ANY, ip(7)). Exits with 1, after a line in the log, when the name has none. */
+   dotted address, a name as getaddrinfo(3) resolves it, localhost, which is 127.0.0.1 even
+   where nothing resolves names (RFC 6761, 6.3), or '' for every interface (INADDR_ANY, ip(7)).
+   Exits with 1, after a line in the log, when the name has no address. */
 struct sockaddr_in resolve_ipv4(const char *host, int port);
 
 /* "127.0.0.1:9999". The text is part of the returned value: address_text(&a).text lasts as

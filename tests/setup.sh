@@ -84,21 +84,27 @@ tour | test | lint) ;;
     ;;
 esac
 
-lacking=$(missing "$1")
-[ -z "$lacking" ] && exit 0
+missing_list() {
+    missing "$1" | sed '$!s/$/,/' | tr '\n' ' '
+}
 
-echo "missing for 'make $1': $(echo "$lacking" | tr '\n' ',' | sed 's/,$//; s/,/, /g')" >&2
+[ -z "$(missing "$1")" ] && exit 0
+
+echo "missing for 'make $1': $(missing_list "$1")" >&2
 command=$(install_command)
-if [ -n "$command" ]; then
-    if [ "$(id -u)" = 0 ]; then
-        echo "installing: $command" >&2
-        sh -c "$command" && [ -z "$(missing "$1")" ] && exit 0
-    elif has sudo && { sudo -n true 2>/dev/null || { [ -t 0 ] && [ -t 2 ]; }; }; then
-        echo "installing: sudo sh -c '$command'" >&2
-        sudo sh -c "$command" && [ -z "$(missing "$1")" ] && exit 0
-    fi
-    echo "that could not be installed from here, or did not help: $(missing "$1" | tr '\n' ';')" >&2
+tried=
+if [ -n "$command" ] && [ "$(id -u)" = 0 ]; then
+    tried=$command
+    echo "installing: $tried" >&2
+    sh -c "$tried"
+elif [ -n "$command" ] && has sudo &&
+    { sudo -n true 2>/dev/null || { [ -t 0 ] && [ -t 2 ]; }; }; then
+    tried="sudo sh -c '$command'"
+    echo "installing: $tried" >&2
+    sudo sh -c "$command"
 fi
+[ -z "$(missing "$1")" ] && exit 0
+[ -z "$tried" ] || echo "that did not help; still missing: $(missing_list "$1")" >&2
 cat >&2 <<END
 Type this once, as root or behind sudo, then 'make $1' again:
   Debian, Ubuntu:  $debian
