@@ -85,7 +85,7 @@ tour | test | lint) ;;
 esac
 
 missing_list() {
-    missing "$1" | sed '$!s/$/,/' | tr '\n' ' '
+    missing "$1" | sed '$!s/$/,/' | tr '\n' ' ' | sed 's/ $//'
 }
 
 [ -z "$(missing "$1")" ] && exit 0
