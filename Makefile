@@ -92,15 +92,15 @@ unit: $(BUILD)/tests/unit/unit_tests
 	$< --gtest_brief=1 --gtest_output=xml:$(BUILD)/unit.xml
 
 integration: all
-	sh tests/pytest.sh --build $(BUILD) --junitxml=$(BUILD)/integration.xml tests/integration
+	sh tests/pytest.sh --build=$(BUILD) --junitxml=$(BUILD)/integration.xml tests/integration
 
 ##  make test-03    the tests of stage 03; of your own server: make test-03 SERVER=./mine
 .PHONY: $(NUMBERS:%=test-%)
 $(NUMBERS:%=test-%): test-%:
 	@sh tests/setup.sh test
 	@$(MAKE) --no-print-directory all
-	sh tests/pytest.sh --build $(BUILD) --junitxml=$(BUILD)/test-$*.xml \
-		$(if $(SERVER),--server '$(SERVER)') tests/integration/test_$*_*.py
+	sh tests/pytest.sh --build=$(BUILD) --junitxml=$(BUILD)/test-$*.xml \
+		$(if $(SERVER),--server='$(SERVER)') tests/integration/test_$*_*.py
 
 ##  make bench      requests per second and memory of stage 08, beside a bare loop
 .PHONY: bench

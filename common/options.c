@@ -8,7 +8,7 @@
 
 #include "common/log.h"
 
-enum { MOST_OPTIONS = 64, HELP_CODE = 1, FIRST_CODE = 1000 };
+enum { MOST_OPTIONS = 64, HELP_CODE = 1000, FIRST_CODE = 1001 };
 
 /* What may stand after the option, for --help and for the message when something else does. */
 static void describe_allowed(const struct option_spec *option, char *text, size_t size)
@@ -221,8 +221,10 @@ int parse_options(int argc, char **argv, const struct option_spec *options, cons
             log_error("--%s: needs a value: %s", options[optopt - FIRST_CODE].name, allowed);
             exit(EXIT_USAGE);
         case '?':
+            /* optopt is the letter of a short option; of a long one argv has the name. */
             log_error("%s: no such option, or it takes no value; --help lists them all",
-                      argv[optind - 1]);
+                      optopt > 0 && optopt < HELP_CODE ? (char[]){'-', (char)optopt, '\0'}
+                                                       : argv[optind - 1]);
             exit(EXIT_USAGE);
         default:
             set_option_value(&options[code - FIRST_CODE], optarg, argc, argv);

@@ -1,5 +1,6 @@
 """Fixtures: the programs of the stage that a test file is about."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,16 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "idea: what is new in the stage; the one before fails it")
+    server = config.getoption("server")
+    if server and not os.access(server, os.X_OK):
+        pytest.exit(f"SERVER={server}: no such program, or it may not be run", returncode=2)
+
+
+def pytest_collection_modifyitems(items):
+    """Which tests are of the new idea stands in the JUnit file, for the tests of the tests."""
+    for item in items:
+        if item.get_closest_marker("idea"):
+            item.user_properties.append(("idea", "yes"))
 
 
 @pytest.fixture

@@ -1,0 +1,437 @@
+"""What every stage keeps to. A stage's test file inherits it: class TestEveryStage(EveryStage)."""
+
+import os
+import random
+import re
+import resource
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import threading
+
+import pytest
+from course import check_exchange, is_closed, receive, receive_all, reset, run, wait_until
+
+# What is wrong with each command line, and the words that the message has to hold.
+BAD_SERVER_LINES = [
+    (["--port", "70000"], ["--port", "70000", "0", "65535"]),
+    (["--port", "-1"], ["--port", "-1", "65535"]),
+    (["--port", "http"], ["--port", "http", "65535"]),
+    (["--port", "80x"], ["--port", "80x"]),
+    (["--port="], ["--port"]),
+    (["--port"], ["--port"]),
+    (["--no-such-option"], ["--no-such-option"]),
+    (["--no-such-option=3"], ["--no-such-option"]),
+    (["-x"], ["x"]),
+    (["word"], ["word"]),
+]
+PREFIX = r"\[\S+\(\d+\), \S+\(\d+\)\] "
+
+
+def rude_reset(connection):
+    connection.sendall(b"x" * 100)
+    reset(connection)
+
+
+def rude_close(connection):
+    connection.close()
+
+
+def rude_unread_reply(connection):
+    connection.sendall(b"x" * 50_000)
+    connection.close()
+
+
+def rude_half_close(connection):
+    connection.sendall(b"x" * 10)
+    connection.shutdown(socket.SHUT_WR)
+    connection.close()
+
+
+def rude_garbage(connection):
+    connection.sendall(os.urandom(3000))
+    reset(connection)
+
+
+def rude_flood(connection):
+    connection.settimeout(0.02)
+    try:
+        while True:
+            connection.sendall(b"x" * 65536)
+    except (TimeoutError, OSError):
+        pass
+    reset(connection)
+
+
+RUDE = [rude_reset, rude_close, rude_unread_reply, rude_half_close, rude_garbage]
+
+
+def stuck(server):
+    """A client that sends until nothing more fits and receives nothing: the server is in the
+    middle of an answer. It may have a last buffer to fill, which its log cannot tell."""
+    connection = socket.socket()
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    connection.connect((server.address[0], server.port))
+    connection.settimeout(0.2)
+    try:
+        while True:
+            connection.send(b"x" * 65536)
+    except TimeoutError:
+        connection.settimeout(20)
+    return connection
+
+
+class EveryStage:
+    # What keeps an answer under way from holding up a stop for long.
+    short_grace = ()
+
+    # The ready line and the address.
+
+    def test_the_ready_line_is_all_there_is_on_stdout(self, start):
+        server = start()
+        assert server.address[0] == "127.0.0.1"
+        with server.connect() as connection:
+            check_exchange(connection, b"Hello\n")
+        assert server.stop()[0] == 0
+        assert server.after_ready == b"", f"more on stdout: {server.after_ready!r}"
+
+    @pytest.mark.parametrize(
+        "host, address",
+        [
+            ("localhost", "127.0.0.1"),
+            ("127.0.0.2", "127.0.0.2"),
+            ("0.0.0.0", "0.0.0.0"),
+            ("", "0.0.0.0"),
+        ],
+    )
+    def test_host(self, start, host, address):
+        server = start("--host", host)
+        assert server.address[0] == address
+        with server.connect() as connection:
+            check_exchange(connection, b"Hello\n")
+
+    def test_a_name_that_nobody_knows(self, start):
+        server = start("--host", "no-such-host.invalid", ready=False)
+        assert server.wait() == 1
+        assert "no-such-host.invalid" in server.log
+
+    def test_the_port_that_was_asked_for(self, start, server_program):
+        first = start()
+        port = first.port
+        assert first.stop()[0] == 0
+        assert start(port=port).port == port
+
+    def test_name_equals_value(self, start):
+        server = start("--host=127.0.0.3")
+        assert server.address[0] == "127.0.0.3"
+
+    def test_a_port_in_use(self, start):
+        first = start()
+        second = start(port=first.port, ready=False)
+        assert second.wait() == 1
+        assert f"bind 127.0.0.1:{first.port}: Address already in use" in second.log
+
+    def test_stdout_that_takes_nothing(self, server_program):
+        with open("/dev/full", "wb") as full:
+            done = subprocess.run(
+                [server_program, "--port", "0"], stdout=full, stderr=subprocess.PIPE, timeout=20
+            )
+        assert done.returncode == 1
+        assert done.stderr, "expected a line that says why"
+
+    # The command line.
+
+    def test_help(self, server_program):
+        result = run([server_program, "--help"])
+        assert result.status == 0, result.report()
+        assert b"--host" in result.out and b"localhost" in result.out, result.report()
+        assert b"--port" in result.out and b"9999" in result.out, result.report()
+
+    @pytest.mark.parametrize("arguments, words", BAD_SERVER_LINES)
+    def test_bad_command_line(self, server_program, arguments, words):
+        result = run([server_program, *arguments])
+        assert result.status == 2, result.report()
+        assert result.out == b"", result.report()
+        for word in words:
+            assert word in result.err, f"expected {word!r} in the message\n{result.report()}"
+
+    # The log.
+
+    def test_the_log_says_who_came_and_who_went(self, start):
+        server = start()
+        with server.connect() as connection:
+            check_exchange(connection, b"Hello\n")
+            peer = "127.0.0.1:%d" % connection.getsockname()[1]
+        server.wait_log(re.escape(peer) + ".*(?i:end of file|closed)")
+        for line in server.log.splitlines():
+            assert re.match(PREFIX, line), f"expected '[program(pid), thread(tid)] …': {line!r}"
+        assert f"{peer} connected" in server.log
+
+    def test_verbose_shows_the_bytes(self, start):
+        server = start("-v")
+        with server.connect() as connection:
+            check_exchange(connection, b"a\n\x00'\xff")
+            check_exchange(connection, b"y" * 64)
+            check_exchange(connection, b"z" * 65)
+        server.wait_log("end of file|closed")
+        assert r"b'a\n\x00\'\xff'" in server.log
+        assert "y" * 64 in server.log
+        assert "z" * 64 in server.log and "z" * 65 not in server.log
+        assert re.search(r"\b65\b.*z", server.log), "expected the total, 65, beside the bytes"
+
+    def test_quiet_says_nothing_of_ordinary_clients(self, start):
+        server = start("-q")
+        with server.connect() as connection:
+            check_exchange(connection, b"Hello\n")
+        assert server.stop()[0] == 0
+        assert server.log == ""
+
+    # Echo.
+
+    def test_bytes_one_by_one(self, start):
+        server = start()
+        with server.connect() as connection:
+            for byte in range(256):
+                check_exchange(connection, bytes([byte]))
+
+    def test_a_half_close_still_gets_the_reply(self, start):
+        server = start()
+        with server.connect() as connection:
+            connection.sendall(b"Hello")
+            connection.shutdown(socket.SHUT_WR)
+            came = receive_all(connection)
+            assert came == b"Hello", f"sent b'Hello' and end of file, came {came!r}"
+
+    def test_a_slow_reader_misses_nothing(self, start):
+        """What is sent exceeds every buffer, so the server's send takes only parts of it."""
+        server = start()
+        data = random.Random(1).randbytes(3_000_000)
+        with socket.socket() as connection:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            connection.settimeout(20)
+            connection.connect((server.address[0], server.port))
+
+            def write():
+                connection.sendall(data)
+                connection.shutdown(socket.SHUT_WR)
+
+            writer = threading.Thread(target=write)
+            writer.start()
+            came = receive(connection, len(data))
+            writer.join()
+        assert came == data, f"sent {len(data)} bytes, came {len(came)}, or others than these"
+
+    def test_one_client_after_another(self, start):
+        server = start()
+        for number in range(20):
+            with server.connect() as connection:
+                check_exchange(connection, b"client %d" % number)
+
+    @pytest.mark.parametrize("tool", ["nc", "socat"])
+    def test_other_clients(self, start, tool):
+        if shutil.which(tool) is None:
+            pytest.skip(f"needs {tool}")
+        server = start()
+        command = {
+            "nc": ["nc", "-N", "127.0.0.1", str(server.port)],
+            "socat": ["socat", "-t", "20", "-", f"TCP:127.0.0.1:{server.port}"],
+        }[tool]
+        if tool == "nc" and "-N" not in run(["nc", "-h"]).err:
+            pytest.skip("this nc has no -N")
+        result = run(command, stdin=b"Hello\nthere\n")
+        assert result.out == b"Hello\nthere\n", result.report()
+
+    # What a client can do to it: nothing.
+
+    def test_rude_clients(self, start):
+        server = start("-q")
+        with server.connect() as connection:
+            check_exchange(connection, b"before")
+            threads = server.threads()
+        descriptors = server.descriptors()
+        for number in range(200):
+            RUDE[number % len(RUDE)](server.connect())
+        with server.connect() as connection:
+            check_exchange(connection, b"after")
+        wait_until(
+            lambda: server.descriptors() <= descriptors and server.threads() <= threads,
+            f"{descriptors} descriptors and {threads} threads again, as before 200 rude clients "
+            "(a descriptor or a thread was leaked)",
+        )
+
+    def test_clients_that_flood_and_vanish(self, start):
+        server = start("-q")
+        for _ in range(5):
+            rude_flood(server.connect())
+        with server.connect() as connection:
+            check_exchange(connection, b"after")
+
+    def test_without_descriptors_it_waits(self, start):
+        server = start()
+        with open(f"/proc/{server.pid}/stat", encoding="utf-8") as stat:
+
+            def processor_time():
+                stat.seek(0)
+                ticks = sum(map(int, stat.read().rpartition(")")[2].split()[11:13]))
+                return ticks / os.sysconf("SC_CLK_TCK")
+
+            limit = server.descriptors()
+            resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (limit, 1024))
+            # An accept that waits at this moment has its descriptor already; this client takes it.
+            server.connect().close()
+            with server.connect() as connection:
+                before = processor_time()
+                server.wait_log("Too many open files", times=3)
+                assert processor_time() - before < 0.1, "it spins while accept fails"
+                resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (1024, 1024))
+                check_exchange(connection, b"at last")
+
+    # Stopping.
+
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+    def test_a_stop_without_clients(self, start, number):
+        status, seconds = start().stop(number)
+        assert status == 0
+        assert seconds < 1
+
+    def test_a_stop_right_after_the_ready_line(self, start):
+        for _ in range(20):
+            status, seconds = start("-q").stop()
+            assert status == 0
+            assert seconds < 1
+
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+    def test_a_stop_while_a_client_is_idle(self, start, number):
+        server = start()
+        with server.connect() as connection:
+            check_exchange(connection, b"Hello")
+            status, seconds = server.stop(number)
+            assert status == 0
+            assert seconds < 1, f"{seconds:.1f} s for an idle client, expected less than 1"
+            assert is_closed(connection)
+
+    def test_a_stop_while_clients_wait(self, start):
+        server = start()
+        clients = [server.connect() for _ in range(3)]
+        status, seconds = server.stop()
+        assert status == 0
+        assert seconds < 1
+        for client in clients:
+            client.close()
+
+    def test_a_stop_at_any_moment(self, start):
+        chance = random.Random(2)
+        for _ in range(15):
+            server = start("-q", *self.short_grace)
+            connection = server.connect()
+            for _ in range(chance.randrange(4)):
+                connection.sendall(b"x" * chance.randrange(1, 20_000))
+            status, seconds = server.stop()
+            assert status == 0
+            assert seconds < 2
+            connection.close()
+
+    def test_a_stop_in_the_middle_of_an_answer(self, start):
+        """The client takes what is there; all of it was sent before the server is gone."""
+        server = start(*self.short_grace)
+        with server.connect() as connection:
+            check_exchange(connection, b"Hello")
+            connection.sendall(b"x" * 100_000)
+            server.process.send_signal(signal.SIGTERM)
+            came = receive(connection, 100_000)
+            assert came == b"x" * len(came)
+        assert server.wait() == 0
+
+    def test_a_stop_while_an_answer_is_stuck(self, start):
+        server = start(*self.short_grace)
+        with stuck(server):
+            status, seconds = server.stop()
+            assert status == 0
+            assert seconds < 2, f"{seconds:.1f} s for a client that does not read"
+
+    def test_nobody_new_can_connect_while_it_stops(self, start):
+        server = start(*self.short_grace)
+        with stuck(server):
+            server.process.send_signal(signal.SIGTERM)
+
+            def refused():
+                try:
+                    server.connect(timeout=5).close()
+                    return False
+                except ConnectionRefusedError:
+                    return True
+
+            wait_until(refused, "the port being closed")
+            assert server.wait() == 0
+
+    # The client.
+
+    def test_client_messages(self, start, client):
+        result = client(start().port, "Hello", "", " there\n", "é")
+        assert result.status == 0
+        assert result.out == b"Hello there\n" + "é".encode()
+
+    def test_client_lines_of_stdin(self, start, client):
+        lines = b"one\ntwo\n\nthree without an end"
+        result = client(start().port, stdin=lines)
+        assert result.status == 0
+        assert result.out == lines
+
+    def test_client_with_a_long_message(self, start, client):
+        data = random.Random(3).randbytes(5_000_000).replace(b"\n", b"?")
+        result = client(start("-q").port, "-q", stdin=data)
+        assert result.status == 0
+        assert result.out == data, f"sent {len(data)} bytes, came {len(result.out)}"
+
+    def test_client_refused(self, client):
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            port = listener.getsockname()[1]
+        result = client(port, "Hello")
+        assert result.status == 1
+        assert f"connect 127.0.0.1:{port}: Connection refused" in result.err
+
+    @pytest.mark.parametrize("end", ["close", "reset"])
+    def test_client_of_a_server_that_goes_away(self, client, end):
+        def serve(listener):
+            connection, _ = listener.accept()
+            connection.recv(3)
+            connection.sendall(b"ab")
+            if end == "reset":
+                connection.setsockopt(
+                    socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
+                )
+            else:
+                connection.recv(100)
+            connection.close()
+
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            thread = threading.Thread(target=serve, args=(listener,))
+            thread.start()
+            result = client(listener.getsockname()[1], "-q", "Hello")
+            thread.join()
+        assert result.status == 1
+        assert len(result.err.splitlines()) == 1, result.report()
+
+    def test_client_of_a_server_that_answers_byte_by_byte(self, client):
+        def serve(listener):
+            connection, _ = listener.accept()
+            with connection:
+                while data := connection.recv(1):
+                    connection.sendall(data)
+
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            thread = threading.Thread(target=serve, args=(listener,))
+            thread.start()
+            result = client(listener.getsockname()[1], "Hello", "there")
+            thread.join()
+        assert (result.status, result.out) == (0, b"Hellothere")
+
+    @pytest.mark.parametrize(
+        "arguments", [["--port", "70000"], ["--port", "x"], ["--no-such-option"]]
+    )
+    def test_client_bad_command_line(self, client_program, arguments):
+        result = run([client_program, *arguments, "Hello"])
+        assert result.status == 2, result.report()
+        assert arguments[0] in result.err, result.report()
