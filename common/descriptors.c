@@ -13,11 +13,14 @@ long allow_sockets(long count)
 
     if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur >= needed)
         return count;
+    rlim_t allowed = limit.rlim_cur;
     limit.rlim_cur = needed < limit.rlim_max ? needed : limit.rlim_max;
-    if (setrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur == needed)
+    if (setrlimit(RLIMIT_NOFILE, &limit) == 0)
+        allowed = limit.rlim_cur;
+    if (allowed == needed)
         return count;
 
-    long room = (long)limit.rlim_cur - OTHER_DESCRIPTORS;
+    long room = allowed > OTHER_DESCRIPTORS ? (long)allowed - OTHER_DESCRIPTORS : 0;
     log_info("warning: room for %ld sockets, not %ld: the limit of open files "
              "(ulimit -Hn) is %lu",
              room, count, (unsigned long)limit.rlim_max);

@@ -18,10 +18,9 @@
 
 enum { LINE_SIZE = 1200, SHOWN_BYTES = 64 };
 
-static enum log_level shown_level = LOG_NORMAL;
+static _Atomic enum log_level shown_level = LOG_NORMAL;
 static char program_name[32] = "program";
 static _Thread_local char thread_name[16] = "main";
-static _Thread_local long thread_id;
 
 void log_set_level(enum log_level level)
 {
@@ -52,16 +51,13 @@ void log_name_thread(const char *format, ...)
 #endif
 }
 
-/* Asked of the kernel once for each thread, not for each line. */
 static long own_thread_id(void)
 {
 #ifdef __linux__
-    if (thread_id == 0)
-        thread_id = syscall(SYS_gettid);
+    return syscall(SYS_gettid);
 #else
-    thread_id = getpid();
+    return getpid();
 #endif
-    return thread_id;
 }
 
 __attribute__((format(printf, 1, 0))) static void write_line(const char *format, va_list arguments)

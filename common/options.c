@@ -121,7 +121,7 @@ static void reject(const struct option_spec *option, const char *value)
     char allowed[160];
 
     describe_allowed(option, allowed, sizeof allowed);
-    log_error("--%s %s: not allowed; it takes %s", option->name, *value == '\0' ? "''" : value,
+    log_error("--%s %.200s: not allowed; it takes %s", option->name, *value == '\0' ? "''" : value,
               allowed);
     exit(EXIT_USAGE);
 }

@@ -75,7 +75,7 @@ struct option_spec {
         name, OPTION_KIND_VALUES, target, count, count, shape, 0, help \
     }
 
-/* Ends the table. */
+/* Ends the table, of at most 64 rows. */
 #define OPTION_END                           \
     {                                        \
         0, OPTION_KIND_END, 0, 0, 0, 0, 0, 0 \

@@ -301,7 +301,8 @@ ssize_t pack(const char *format, const struct pack_value *values, size_t count, 
         return -1;
     if (size < (size_t)needed)
         return fail(error, "the buffer has %zu bytes, the format needs %zd", size, needed);
-    memset(buffer, 0, (size_t)needed);
+    if (needed > 0)
+        memset(buffer, 0, (size_t)needed);
     while (walk_next(&walk, error) > 0)
         if (pack_field(&walk, values++, (unsigned char *)buffer + walk.offset, error) < 0)
             return -1;

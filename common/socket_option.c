@@ -58,12 +58,15 @@ int set_named_buffer_option(int socket, int name, const char *label, int bytes)
     socklen_t size = sizeof got;
     if (getsockopt(socket, SOL_SOCKET, name, &got, &size) < 0)
         return -1;
-    long limit = sysctl_or(limit_name, bytes);
-    const char *why = "the kernel doubles it";
+    const char *why = got > 2L * bytes ? "the least the kernel gives" : "the kernel doubles it";
+    long limit;
+    if (sysctl_read(limit_name, &limit) < 0) {
+        log_info("%s: asked %d, got %d (%s); limit %s cannot be read", label, bytes, got, why,
+                 limit_name);
+        return 0;
+    }
     if (bytes > limit)
         why = "warning: cut to the limit, then doubled";
-    else if (got > 2L * bytes)
-        why = "the least the kernel gives";
     log_info("%s: asked %d, got %d (%s); limit %s = %ld", label, bytes, got, why, limit_name,
              limit);
     return 0;

@@ -410,6 +410,7 @@ def test_any_values_come_back(record_server):
         def check(number, text, long_number, first, second, real):
             numbers = (long_number, first, second, real)
             sent = RECORD.pack(number, text, *numbers)
+            connection.sendall(sent)
             check_answer(connection, sent, RECORD.pack(number, text.upper(), *numbers))
 
         check()

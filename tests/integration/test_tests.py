@@ -72,7 +72,7 @@ WRONG = {
             )
         ],
         "test_a_slow_reader_misses_nothing",
-        "sent 3000000 bytes, came",
+        "sent 16000000 bytes, came",
     ),
     "descriptor leaked": (
         "01-basic",

@@ -112,7 +112,7 @@ TEST(Descriptors, OneSocketTooManyIsToldFromJustEnough)
         << ended.err;
 }
 
-TEST(Descriptors, DISABLED_ThereIsNeverRoomForLessThanNothing)
+TEST(Descriptors, ThereIsNeverRoomForLessThanNothing)
 {
     Ended ended = in_child([] {
         set_limits(10, 10);

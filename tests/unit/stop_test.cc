@@ -455,15 +455,25 @@ TEST(Stop, OtherSystemCallsAreNotInterrupted)
 
 TEST(Stop, AThreadThatCannotBeStartedEndsTheProgramWith1)
 {
+    const size_t too_much = (size_t)1 << 60;
+    pthread_attr_t attributes;
+    pthread_attr_t before;
+    size_t stack_size = 0;
+
+    ASSERT_EQ(pthread_attr_init(&attributes), 0);
+    ASSERT_EQ(pthread_getattr_default_np(&before), 0);
+    ASSERT_EQ(pthread_attr_setstacksize(&attributes, too_much), 0);
+    ASSERT_EQ(pthread_setattr_default_np(&attributes), 0);
+    ASSERT_EQ(pthread_getattr_default_np(&attributes), 0);
+    ASSERT_EQ(pthread_attr_getstacksize(&attributes, &stack_size), 0);
     Ended ended = in_child([] {
         Descriptor listener = loopback_listener();
-        pthread_attr_t attributes;
-        ASSERT_EQ(pthread_attr_init(&attributes), 0);
-        ASSERT_EQ(pthread_attr_setstacksize(&attributes, (size_t)1 << 60), 0);
-        ASSERT_EQ(pthread_setattr_default_np(&attributes), 0);
         stop_on_signals(listener, LONG);
     });
+    ASSERT_EQ(pthread_setattr_default_np(&before), 0);
 
+    if (stack_size < too_much)
+        GTEST_SKIP() << "this C library gives no thread a stack that is too large to get";
     EXPECT_TRUE(exited(ended, 1));
     EXPECT_EQ(messages(ended.err),
               std::vector<std::string>{std::string("pthread_create: ") + strerror(EAGAIN)});
@@ -551,6 +561,7 @@ TEST(Stop, BeforeStopWaitASignalEndsTheProgramAsUsual)
 {
     for (int number : {SIGINT, SIGTERM}) {
         Ended ended = in_child([=] {
+            signal(number, SIG_DFL); /* a shell may have had it ignored */
             signal_myself(number);
             stop_wait();
         });
