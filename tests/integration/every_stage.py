@@ -374,6 +374,8 @@ class EveryStage:
                     return False
                 except ConnectionRefusedError:
                     return True
+                except ConnectionResetError:
+                    return False  # it came just when the port was being closed
 
             wait_until(refused, "the port being closed")
             assert server.wait() == 0

@@ -36,6 +36,8 @@ def run_tests(tmp_path, stage, server, build, *selection):
     assert results.exists(), done.stdout + done.stderr
     outcomes = {}
     for case in ElementTree.parse(results).iter("testcase"):
+        if case.find("skipped") is not None:
+            continue
         faults = [*case.iter("failure"), *case.iter("error")]
         said = "\n".join(f"{fault.get('message')}\n{fault.text}" for fault in faults)
         idea = any(entry.get("name") == "idea" for entry in case.iter("property"))
