@@ -20,7 +20,7 @@ endif
 CFLAGS ?= -O2 -g
 CXXFLAGS ?= -O0 -g
 WARNINGS := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wformat=2 -Wvla
-C_DIALECT := -std=c11 -D_GNU_SOURCE $(WARNINGS) -Wstrict-prototypes -Wmissing-prototypes
+C_DIALECT := -std=c11 -D_GNU_SOURCE -D_DEFAULT_SOURCE $(WARNINGS) -Wstrict-prototypes -Wmissing-prototypes
 CXX_DIALECT := -std=c++17 $(WARNINGS)
 COMPILE := -I. -pthread $(SANITIZE_FLAGS)
 

@@ -1,6 +1,5 @@
 /* strerror_r(3) as POSIX has it, not as GNU does. */
 #undef _GNU_SOURCE
-#define _DEFAULT_SOURCE
 
 #include "common/log.h"
 
