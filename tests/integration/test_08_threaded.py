@@ -511,8 +511,8 @@ def test_valgrind_finds_no_leak_and_no_error(start, build, sanitized, tmp_path):
         pytest.skip("valgrind and a sanitizer do not go together")
     script = tmp_path / "valgrind.sh"
     script.write_text(
-        "#!/bin/sh\nexec valgrind --quiet --leak-check=full --errors-for-leak-kinds=definite "
-        f"--error-exitcode=99 '{build / STAGE / 'server'}' \"$@\"\n",
+        "#!/bin/sh\nexec valgrind --vgdb=no --quiet --leak-check=full "
+        f"--errors-for-leak-kinds=definite --error-exitcode=99 '{build / STAGE / 'server'}' \"$@\"\n",
         encoding="utf-8",
     )
     script.chmod(0o755)
