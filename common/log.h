@@ -16,17 +16,16 @@ enum log_level {
     LOG_BYTES,  /* -v: every send and receive, with its bytes */
 };
 
-/* Sets the level for all threads; LOG_NORMAL until then. */
+/* Sets the level, for all threads; LOG_NORMAL until then. */
 void log_set_level(enum log_level level);
 
 /* True if lines of this level are shown: for a caller that would have to ask the kernel
    before it could write one. */
 bool log_shows(enum log_level level);
 
-/* Names the program, as the last part of argv0, and the calling thread; other threads name
-   themselves. The kernel learns the thread's name too (at most 15 bytes of it, prctl(2)
-   PR_SET_NAME), so ps -T and top -H show it. A thread's name is made as
-   by printf(3). */
+/* Names the program, as the last part of argv0, and the calling thread, as by printf(3); a
+   thread without a name is "main". The kernel learns the thread's name too (at most 15 bytes
+   of it, prctl(2) PR_SET_NAME), so ps -T and top -H show it. */
 void log_name_program(const char *argv0);
 void log_name_thread(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
