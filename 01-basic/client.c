@@ -136,15 +136,18 @@ static int exchange_all(int server)
 }
 
 /* Ends our half of the connection: nothing more will be sent. The other half is still open,
-   so what the server has left to say arrives before it ends its half too. */
-static void half_close(int server)
+   so what the server has left to say arrives before it ends its half too. Returns 0, or -1
+   after a line in the log. */
+static int half_close(int server)
 {
     char rest[4096];
     ssize_t count;
 
     shutdown(server, SHUT_WR);
-    while (wait_for(server, POLLIN) > 0 && (count = recv(server, rest, sizeof rest, 0)) > 0)
+    while (wait_for(server, POLLIN) > 0 && (count = recv(server, rest, sizeof rest, 0)) > 0) {
         fwrite(rest, 1, (size_t)count, stdout);
+    }
+    return fflush(stdout) != 0 ? failed("print the rest of") : 0;
 }
 
 /* All that a client does. Returns 0 when every reply came, -1 after a line in the log. */
@@ -156,7 +159,7 @@ static int run_client(void)
         return -1;
     int result = exchange_all(server);
     if (result == 0)
-        half_close(server);
+        result = half_close(server);
     close(server);
     return result;
 }

@@ -258,15 +258,22 @@ static int exchange_all(int server)
 }
 
 /* Ends our half of the connection: nothing more will be sent. The other half is still open,
-   so what the server has left to say arrives before it ends its half too. */
-static void half_close(int server)
+   so what the server has left to say arrives before it ends its half too. Returns 0, or -1
+   after a line in the log. */
+static int half_close(int server)
 {
     char rest[4096];
     ssize_t count;
 
     shutdown(server, SHUT_WR);
-    while (wait_for(server, POLLIN) > 0 && (count = recv(server, rest, sizeof rest, 0)) > 0)
+    while (wait_for(server, POLLIN) > 0 && (count = recv(server, rest, sizeof rest, 0)) > 0) {
+        if (send_bytes > 0) {
+            log_error("%s sends more than was sent to it", address_text(&address).text);
+            return -1;
+        }
         fwrite(rest, 1, (size_t)count, stdout);
+    }
+    return fflush(stdout) != 0 ? failed("print the rest of") : 0;
 }
 
 /* Whether the first message went out with the SYN, or the kernel had to connect first: it
@@ -296,7 +303,7 @@ static int run_client(void)
     int result = exchange_all(server);
     report_fastopen(server);
     if (result == 0)
-        half_close(server);
+        result = half_close(server);
     close(server);
     return result;
 }
@@ -326,6 +333,10 @@ int main(int argc, char **argv)
         instead = "--record";
     if (instead != NULL && *messages != NULL) {
         log_error("%s: not allowed; with %s there is no MESSAGE", *messages, instead);
+        return EXIT_USAGE;
+    }
+    if (fastopen && connections > 0) {
+        log_error("--fastopen on: not allowed with --connections, which sends nothing");
         return EXIT_USAGE;
     }
     struct pack_error error;

@@ -275,6 +275,13 @@ def test_the_client_notices_a_byte_that_is(client, fault, place):
     assert expected in result.err
 
 
+def test_the_client_notices_a_byte_too_many(client):
+    with answering(echo_with_a_fault(300_000, 299_999, FAULTS["doubled"])) as port:
+        result = client(port, "--send-bytes", 300_000)
+    assert result.status == 1
+    assert "more than was sent" in result.err
+
+
 def test_a_server_that_ends_early_is_an_error(client):
     def answer(connection):
         connection.sendall(receive(connection, 1000))

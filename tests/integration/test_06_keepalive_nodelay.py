@@ -430,3 +430,9 @@ def test_the_client_refuses_what_is_not_on_or_off(client, option):
     result = client(9, option, "perhaps", "Hello")
     assert result.status == 2
     assert option in result.err and "perhaps" in result.err and "on or off" in result.err
+
+
+def test_the_client_has_nothing_to_send_fast_with_connections(client):
+    result = client(1, "--fastopen", "on", "--connections", 2)
+    assert result.status == 2
+    assert "--fastopen on" in result.err and "--connections" in result.err
