@@ -1,0 +1,490 @@
+#include "tests/labs/wire/ladder.h"
+
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/log.h"
+
+/* One direction of a connection, as far as it was seen. */
+struct stream {
+    bool seen;
+    uint32_t first; /* the sequence number of the SYN, so that data begins at 1 */
+    uint32_t next;  /* behind all that was sent so far, counted from first */
+};
+
+struct connection {
+    uint16_t client_port, server_port;
+    struct stream streams[2]; /* by enum host */
+};
+
+/* An arrow: a segment, or several that are alike. */
+struct arrow {
+    int64_t sent_ns, delivered_ns, last_ns; /* last_ns: when the last of them was sent */
+    enum host from;
+    enum frame_fate fate;
+    size_t connection;
+    unsigned segments;
+    uint32_t from_byte, to_byte, bytes; /* of its data */
+    uint8_t flags;
+    char label[96];
+};
+
+struct drawing {
+    struct arrow *arrows;
+    size_t count, left_out;
+    struct connection *connections;
+    size_t connection_count;
+};
+
+static size_t find_connection(struct drawing *drawing, const struct frame *frame)
+{
+    bool client = frame->from == HOST_CLIENT;
+    uint16_t client_port = client ? frame->segment.source_port : frame->segment.destination_port;
+    uint16_t server_port = client ? frame->segment.destination_port : frame->segment.source_port;
+    size_t i = 0;
+
+    while (i < drawing->connection_count && (drawing->connections[i].client_port != client_port ||
+                                             drawing->connections[i].server_port != server_port))
+        i++;
+    if (i == drawing->connection_count) {
+        drawing->connections[i] =
+            (struct connection){.client_port = client_port, .server_port = server_port};
+        drawing->connection_count++;
+    }
+    return i;
+}
+
+static void __attribute__((format(printf, 2, 3))) append(char label[96], const char *format, ...)
+{
+    size_t length = strlen(label);
+    va_list arguments;
+
+    va_start(arguments, format);
+    vsnprintf(label + length, 96 - length, format, arguments);
+    va_end(arguments);
+}
+
+static void append_flags(char label[96], uint8_t flags)
+{
+    static const struct {
+        uint8_t flag;
+        const char *name;
+    } names[] = {{SEGMENT_SYN, "SYN"}, {SEGMENT_FIN, "FIN"}, {SEGMENT_RST, "RST"},
+                 {SEGMENT_PSH, "PSH"}, {SEGMENT_URG, "URG"}, {SEGMENT_ACK, "ACK"}};
+
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        if (flags & names[i].flag)
+            append(label, "%s%s", *label == '\0' ? "" : " ", names[i].name);
+}
+
+/* Fills in what a segment is, and takes note of what was sent. */
+static void describe(struct arrow *arrow, struct connection *connection, const struct frame *frame)
+{
+    const struct segment *segment = &frame->segment;
+    struct stream *mine = &connection->streams[frame->from];
+    struct stream *other = &connection->streams[1 - frame->from];
+    bool control = (segment->flags & (SEGMENT_SYN | SEGMENT_FIN | SEGMENT_RST)) != 0;
+
+    if (!mine->seen || (segment->flags & SEGMENT_SYN && segment->sequence != mine->first)) {
+        uint32_t first = segment->sequence - (segment->flags & SEGMENT_SYN ? 0 : 1);
+        *mine = (struct stream){.seen = true, .first = first};
+        if (!(segment->flags & SEGMENT_SYN))
+            mine->next = 1;
+    }
+    uint32_t start = segment->sequence - mine->first;
+    uint32_t data = start + (segment->flags & SEGMENT_SYN ? 1 : 0); /* a SYN takes a number */
+    uint32_t end = data + segment->payload + (segment->flags & SEGMENT_FIN ? 1 : 0);
+    bool probe = !control && segment->payload <= 1 && start + 1 == mine->next;
+    bool again = end > start && (int32_t)(end - mine->next) <= 0 && !probe;
+
+    arrow->flags = segment->flags;
+    arrow->bytes = segment->payload;
+    arrow->from_byte = data;
+    arrow->to_byte = data + segment->payload - 1;
+    append_flags(arrow->label, segment->flags);
+    if (segment->payload == 1)
+        append(arrow->label, ", 1 byte: %u", data);
+    else if (segment->payload > 1)
+        append(arrow->label, ", %u bytes: %u to %u", segment->payload, data, arrow->to_byte);
+    else if (!control && other->seen)
+        append(arrow->label, " %u", segment->acknowledgement - other->first);
+    if (probe)
+        append(arrow->label, " (probe)");
+    else if (again)
+        append(arrow->label, " (again)");
+    if ((int32_t)(end - mine->next) > 0)
+        mine->next = end;
+}
+
+static bool alike(const struct arrow *one, const struct arrow *other)
+{
+    uint8_t ignored = SEGMENT_PSH;
+
+    return one->from == other->from && one->connection == other->connection &&
+           one->fate == other->fate && (one->bytes > 0) == (other->bytes > 0) &&
+           (one->flags & ~ignored) == SEGMENT_ACK && (other->flags & ~ignored) == SEGMENT_ACK;
+}
+
+/* Adds to an arrow one that is like it. */
+static void join(struct arrow *arrow, const struct arrow *next)
+{
+    arrow->segments++;
+    arrow->last_ns = next->sent_ns;
+    arrow->bytes += next->bytes;
+    arrow->to_byte = next->to_byte;
+    arrow->label[0] = '\0';
+    if (arrow->bytes > 0)
+        append(arrow->label, "%u segments, %u bytes", arrow->segments, arrow->bytes);
+    else
+        append(arrow->label, "%u ACKs", arrow->segments);
+}
+
+/* The last arrow of the same kind that is still near enough, or NULL. */
+static struct arrow *near(struct drawing *drawing, const struct arrow *next, int64_t together_ns)
+{
+    for (size_t i = drawing->count; i-- > 0;) {
+        struct arrow *arrow = &drawing->arrows[i];
+        if (arrow->from != next->from || arrow->connection != next->connection)
+            continue;
+        if (alike(arrow, next) && next->sent_ns - arrow->last_ns <= together_ns)
+            return arrow;
+        if ((arrow->bytes > 0) == (next->bytes > 0) || !alike(next, next))
+            return NULL;
+    }
+    return NULL;
+}
+
+static struct drawing draw(const struct ladder *ladder, const struct capture *capture)
+{
+    struct drawing drawing = {.arrows = calloc(capture->count + 1, sizeof *drawing.arrows),
+                              .connections =
+                                  calloc(capture->count + 1, sizeof *drawing.connections)};
+
+    if (drawing.arrows == NULL || drawing.connections == NULL)
+        die("allocate a ladder");
+    for (size_t i = 0; i < capture->count; i++) {
+        const struct frame *frame = &capture->frames[i];
+        if (!frame->tcp || (ladder->keep != NULL && !ladder->keep(frame, ladder->context)))
+            continue;
+        struct arrow arrow = {.sent_ns = frame->sent_ns,
+                              .delivered_ns = frame->delivered_ns,
+                              .last_ns = frame->sent_ns,
+                              .from = frame->from,
+                              .fate = frame->fate,
+                              .connection = find_connection(&drawing, frame),
+                              .segments = 1};
+        describe(&arrow, &drawing.connections[arrow.connection], frame);
+        struct arrow *before =
+            ladder->together_ns > 0 ? near(&drawing, &arrow, ladder->together_ns) : NULL;
+        if (before != NULL)
+            join(before, &arrow);
+        else if (ladder->at_most > 0 && drawing.count == ladder->at_most)
+            drawing.left_out++;
+        else
+            drawing.arrows[drawing.count++] = arrow;
+    }
+    return drawing;
+}
+
+static void free_drawing(struct drawing *drawing)
+{
+    free(drawing->arrows);
+    free(drawing->connections);
+}
+
+static const char *lost_because(enum frame_fate fate)
+{
+    switch (fate) {
+    case FRAME_LOST:
+        return "lost";
+    case FRAME_QUEUE_FULL:
+        return "queue full";
+    case FRAME_CUT:
+        return "cable cut";
+    case FRAME_DROPPED:
+        return "dropped";
+    case FRAME_TOO_LONG:
+        return "too long";
+    case FRAME_HELD:
+        return "held back";
+    case FRAME_UNDER_WAY:
+        return "under way";
+    case FRAME_DELIVERED:
+        break;
+    }
+    return NULL;
+}
+
+/* The label, with the letter of its connection where there are several. */
+static void full_label(const struct drawing *drawing, const struct arrow *arrow, char text[128])
+{
+    if (drawing->connection_count > 1 && arrow->connection < 26)
+        snprintf(text, 128, "%c: %s", (char)('a' + arrow->connection), arrow->label);
+    else
+        snprintf(text, 128, "%s", arrow->label);
+}
+
+/* Milliseconds with microseconds, or seconds where the ladder is long. */
+struct time_text {
+    char text[24];
+};
+static struct time_text time_text(const struct drawing *drawing, int64_t ns)
+{
+    struct time_text result = {""};
+    int64_t start = drawing->arrows[0].sent_ns;
+    int64_t length = drawing->arrows[drawing->count - 1].sent_ns - start;
+
+    if (ns == 0)
+        return result;
+    if (length < 2000000000)
+        snprintf(result.text, sizeof result.text, "%.3f ms", (double)(ns - start) / 1e6);
+    else
+        snprintf(result.text, sizeof result.text, "%.3f s", (double)(ns - start) / 1e9);
+    return result;
+}
+
+static const char *client_name(const struct ladder *ladder)
+{
+    return ladder->client != NULL ? ladder->client : "client " CLIENT_ADDRESS;
+}
+
+static const char *server_name(const struct ladder *ladder)
+{
+    return ladder->server != NULL ? ladder->server : "server " SERVER_ADDRESS;
+}
+
+/* ---- text ---- */
+
+enum { ARROW_WIDTH = 52, TIME_WIDTH = 13 };
+
+static void repeat(FILE *file, const char *text, size_t times)
+{
+    for (size_t i = 0; i < times; i++)
+        fputs(text, file);
+}
+
+static void text_arrow(FILE *file, const struct drawing *drawing, const struct arrow *arrow)
+{
+    char label[128];
+    const char *reason = lost_because(arrow->fate);
+    size_t line = 2;
+
+    full_label(drawing, arrow, label);
+    size_t used = strlen(label) + 2 + 2 + 1; /* blanks around, two of the line, the head */
+    if (reason != NULL)
+        used += strlen(reason) + 1;
+    size_t rest = used < ARROW_WIDTH ? ARROW_WIDTH - used : 1;
+    if (reason != NULL)
+        rest = rest / 2;
+
+    if (arrow->from == HOST_CLIENT) {
+        fprintf(file, "%*s  ", TIME_WIDTH, time_text(drawing, arrow->sent_ns).text);
+        repeat(file, "─", line);
+        fprintf(file, " %s ", label);
+        repeat(file, "─", rest);
+        if (reason != NULL)
+            fprintf(file, "✕ %s", reason);
+        else
+            fprintf(file, "▶%*s", TIME_WIDTH, time_text(drawing, arrow->delivered_ns).text);
+    } else {
+        size_t gap = reason == NULL                                 ? 0
+                     : ARROW_WIDTH - used > 0 && used < ARROW_WIDTH ? ARROW_WIDTH - used - rest
+                                                                    : 0;
+        fprintf(file, "%*s  %*s", TIME_WIDTH,
+                reason == NULL ? time_text(drawing, arrow->delivered_ns).text : "", (int)gap, "");
+        if (reason != NULL)
+            fprintf(file, "%s ✕", reason);
+        else
+            fputs("◀", file);
+        repeat(file, "─", rest);
+        fprintf(file, " %s ", label);
+        repeat(file, "─", line);
+        fprintf(file, "%*s", TIME_WIDTH, time_text(drawing, arrow->sent_ns).text);
+    }
+    putc('\n', file);
+}
+
+void ladder_text(FILE *file, const struct ladder *ladder, const struct capture *capture)
+{
+    struct drawing drawing = draw(ladder, capture);
+    int right = ARROW_WIDTH + TIME_WIDTH - (int)strlen(client_name(ladder));
+
+    fprintf(file, "%*s%s%*s\n", TIME_WIDTH + 2 - 8, "", client_name(ladder), right,
+            server_name(ladder));
+    for (size_t i = 0; i < drawing.count; i++)
+        text_arrow(file, &drawing, &drawing.arrows[i]);
+    if (drawing.left_out > 0)
+        fprintf(file, "%*s  … and %zu segments more\n", TIME_WIDTH, "", drawing.left_out);
+    free_drawing(&drawing);
+}
+
+/* ---- picture ---- */
+
+enum { LEFT = 110, RIGHT = 650, WIDTH = 760, TOP = 84, SMALLEST_STEP = 17, LARGEST_STEP = 64 };
+
+/* A moment at one of the two hosts. */
+struct moment {
+    int64_t ns;
+    double y;
+};
+
+static int compare_moments(const void *left, const void *right)
+{
+    int64_t a = ((const struct moment *)left)->ns, b = ((const struct moment *)right)->ns;
+
+    return (a > b) - (a < b);
+}
+
+/* Heights of all moments. Time runs downwards, but not evenly: between two moments there is
+   always enough room for a line of text, and never an empty page. */
+static struct moment *lay_out(const struct drawing *drawing, size_t *count)
+{
+    struct moment *moments = calloc(2 * drawing->count + 1, sizeof *moments);
+
+    if (moments == NULL)
+        die("allocate a ladder");
+    *count = 0;
+    for (size_t i = 0; i < drawing->count; i++) {
+        moments[(*count)++].ns = drawing->arrows[i].sent_ns;
+        if (drawing->arrows[i].delivered_ns != 0)
+            moments[(*count)++].ns = drawing->arrows[i].delivered_ns;
+    }
+    qsort(moments, *count, sizeof *moments, compare_moments);
+
+    int64_t length = *count > 0 ? moments[*count - 1].ns - moments[0].ns : 0;
+    double y = TOP;
+    for (size_t i = 0; i < *count; i++) {
+        int64_t gap = i > 0 ? moments[i].ns - moments[i - 1].ns : 0;
+        double step = length > 0 ? (double)gap / (double)length * 400 : 0;
+        if (i > 0)
+            y += gap == 0               ? 0
+                 : step < SMALLEST_STEP ? SMALLEST_STEP
+                 : step > LARGEST_STEP  ? LARGEST_STEP
+                                        : step;
+        moments[i].y = y;
+    }
+    return moments;
+}
+
+static double height_of(const struct moment *moments, size_t count, int64_t ns)
+{
+    for (size_t i = 0; i < count; i++)
+        if (moments[i].ns == ns)
+            return moments[i].y;
+    return TOP;
+}
+
+static void escaped(FILE *file, const char *text)
+{
+    for (; *text != '\0'; text++) {
+        if (*text == '<')
+            fputs("&lt;", file);
+        else if (*text == '>')
+            fputs("&gt;", file);
+        else if (*text == '&')
+            fputs("&amp;", file);
+        else
+            putc(*text, file);
+    }
+}
+
+static void svg_text(FILE *file, double x, double y, const char *class, const char *anchor,
+                     const char *text)
+{
+    fprintf(file, "<text class=\"%s\" text-anchor=\"%s\" x=\"%.1f\" y=\"%.1f\">", class, anchor, x,
+            y);
+    escaped(file, text);
+    fputs("</text>\n", file);
+}
+
+static void svg_head(FILE *file, double x, double y, double direction, const char *class)
+{
+    fprintf(file, "<path class=\"%s\" d=\"M%.1f %.1f l%.1f -4 v8 z\"/>\n", class, x, y,
+            -9 * direction);
+}
+
+static void svg_arrow(FILE *file, const struct drawing *drawing, const struct arrow *arrow,
+                      const struct moment *moments, size_t count)
+{
+    char label[128];
+    bool client = arrow->from == HOST_CLIENT;
+    const char *reason = lost_because(arrow->fate);
+    double start = client ? LEFT : RIGHT, end = client ? RIGHT : LEFT;
+    double direction = client ? 1 : -1;
+    double y = height_of(moments, count, arrow->sent_ns);
+    double end_y = reason == NULL ? height_of(moments, count, arrow->delivered_ns) : y + 10;
+
+    full_label(drawing, arrow, label);
+    if (reason != NULL)
+        end = start + direction * (RIGHT - LEFT) * 0.62;
+    fprintf(file, "<line class=\"%s\" x1=\"%.1f\" y1=\"%.1f\" x2=\"%.1f\" y2=\"%.1f\"/>\n",
+            reason != NULL ? "lost"
+            : client       ? "there"
+                           : "back",
+            start, y, end - (reason == NULL ? 8 * direction : 0), end_y);
+    if (reason == NULL) {
+        svg_head(file, end, end_y, direction, client ? "there-head" : "back-head");
+        svg_text(file, client ? RIGHT + 10 : LEFT - 10, end_y + 4, "time", client ? "start" : "end",
+                 time_text(drawing, arrow->delivered_ns).text);
+    } else {
+        fprintf(file, "<path class=\"lost\" d=\"M%.1f %.1f l10 10 m0 -10 l-10 10\"/>\n", end - 5,
+                end_y - 5);
+        svg_text(file, end + 12 * direction, end_y + 4, "reason", client ? "start" : "end", reason);
+    }
+    svg_text(file, client ? LEFT - 10 : RIGHT + 10, y + 4, "time", client ? "end" : "start",
+             time_text(drawing, arrow->sent_ns).text);
+    /* The label lies on its line, near the sender; a halo of the page's colour keeps it legible. */
+    double at = 0.06, x = start + (end - start) * at;
+    svg_text(file, x, y + (end_y - y) * at - 3, "label", client ? "start" : "end", label);
+}
+
+static const char style[] =
+    ":root{color-scheme:light dark}"
+    "svg{--page:#fff;--ink:#1f2328;--dim:#57606a;--there:#0b57d0;--back:#0a7a3f;--lost:#c5221f}"
+    "@media(prefers-color-scheme:dark){svg{--page:#15181c;--ink:#e6e8ea;--dim:#a3abb4;"
+    "--there:#8ab4f8;--back:#6fd39b;--lost:#ff8a80}}"
+    ".page{fill:var(--page)}"
+    "text{font:13px ui-monospace,'DejaVu Sans Mono',Menlo,Consolas,monospace;fill:var(--ink)}"
+    ".title{font:600 15px system-ui,'DejaVu Sans',sans-serif}.time,.reason{font-size:12px;"
+    "fill:var(--dim)}.reason{fill:var(--lost)}"
+    ".label{paint-order:stroke;stroke:var(--page);stroke-width:4px;stroke-linejoin:round}"
+    ".host{stroke:var(--dim);stroke-width:1.5}.there{stroke:var(--there);stroke-width:1.5}"
+    ".back{stroke:var(--back);stroke-width:1.5}.there-head{fill:var(--there)}"
+    ".back-head{fill:var(--back)}.lost{stroke:var(--lost);stroke-width:1.5;fill:none;"
+    "stroke-dasharray:none}";
+
+void ladder_svg(FILE *file, const struct ladder *ladder, const struct capture *capture)
+{
+    struct drawing drawing = draw(ladder, capture);
+    size_t count;
+    struct moment *moments = lay_out(&drawing, &count);
+    double bottom = (count > 0 ? moments[count - 1].y : TOP) + 24;
+    double height = bottom + (drawing.left_out > 0 ? 34 : 14);
+
+    fprintf(file,
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %.0f\" width=\"%d\" "
+            "height=\"%.0f\" role=\"img\">\n<title>",
+            WIDTH, height, WIDTH, height);
+    escaped(file, ladder->title);
+    fprintf(file,
+            "</title>\n<style>%s</style>\n<rect class=\"page\" width=\"100%%\" "
+            "height=\"100%%\"/>\n",
+            style);
+    svg_text(file, WIDTH / 2.0, 24, "title", "middle", ladder->title);
+    svg_text(file, LEFT, 54, "label", "middle", client_name(ladder));
+    svg_text(file, RIGHT, 54, "label", "middle", server_name(ladder));
+    for (int x = LEFT; x <= RIGHT; x += RIGHT - LEFT)
+        fprintf(file, "<line class=\"host\" x1=\"%d\" y1=\"62\" x2=\"%d\" y2=\"%.1f\"/>\n", x, x,
+                bottom);
+    for (size_t i = 0; i < drawing.count; i++)
+        svg_arrow(file, &drawing, &drawing.arrows[i], moments, count);
+    if (drawing.left_out > 0) {
+        char rest[64];
+        snprintf(rest, sizeof rest, "… and %zu segments more", drawing.left_out);
+        svg_text(file, WIDTH / 2.0, bottom + 18, "time", "middle", rest);
+    }
+    fputs("</svg>\n", file);
+    free(moments);
+    free_drawing(&drawing);
+}

@@ -1,0 +1,257 @@
+/*
+ * wire: two hosts on your own machine, and between them a cable as bad as you like.
+ *
+ *   build/wire --delay 20ms --loss 1% --rate 10mbit
+ *
+ * gives a shell on the client's host, 10.0.0.1, and says what to type in a second terminal for
+ * one on the server's host, 10.0.0.2. Inside, you are root of the two hosts and of nothing else.
+ * When the first shell ends, so does all that runs on them.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "common/log.h"
+#include "common/options.h"
+#include "tests/labs/wire/ladder.h"
+
+enum { EXIT_NOT_ALLOWED = 77 };
+
+static const char *delay = "0ms", *loss = "0%", *rate = "none";
+static int queue_limit = 1000;
+static int seed = 1;
+static const char *pcap = "", *svg = "";
+static bool show_ladder = false;
+static int join = 0;
+
+static const struct option_spec options[] = {
+    OPTION_TEXT("delay", &delay, "from one host to the other, as 20ms, 500us, 1s"),
+    OPTION_TEXT("loss", &loss, "part of the frames that is lost, as 1%"),
+    OPTION_TEXT("rate", &rate, "bits per second, as 10mbit, 500kbit, 1gbit"),
+    OPTION_INT("queue", &queue_limit, 1, 100000, "frames that wait where the rate is the limit"),
+    OPTION_INT("seed", &seed, 0, INT_MAX, "which frames are lost: the same seed, the same ones"),
+    OPTION_TEXT("pcap", &pcap, "file to write all frames to in the end, for Wireshark, tcpdump"),
+    OPTION_TEXT("svg", &svg, "file to draw the segments to in the end"),
+    OPTION_SWITCH("ladder", &show_ladder, "draw the segments in the terminal in the end"),
+    OPTION_INT_OR("join", &join, 1, INT_MAX, "a wire of its own",
+                  "the server's host of the wire with this process id"),
+    OPTION_END,
+};
+
+/* A number and its unit: "20ms" with units {{"ms", 1e6}} is 2e7. Exits with 2 for other text. */
+struct unit {
+    const char *name;
+    double factor;
+};
+static double number_with_unit(const char *option, const char *text, const struct unit *units,
+                               double most)
+{
+    char *end;
+    double number = strtod(text, &end);
+    const char *names[4] = {"", "", "", ""};
+
+    for (int i = 0; units[i].name != NULL; i++) {
+        names[i] = units[i].name;
+        if (end != text && strcmp(end, units[i].name) == 0 && number >= 0 &&
+            number * units[i].factor <= most)
+            return number * units[i].factor;
+    }
+    log_error("--%s %s: not allowed; a number and one of: %s %s %s", option, text, names[0],
+              names[1], names[2]);
+    exit(EXIT_USAGE);
+}
+
+static struct cable parse_cable(void)
+{
+    static const struct unit times[] = {{"us", 1e3}, {"ms", 1e6}, {"s", 1e9}, {NULL, 0}};
+    static const struct unit parts[] = {{"%", 0.01}, {NULL, 0}};
+    static const struct unit rates[] = {{"kbit", 1e3}, {"mbit", 1e6}, {"gbit", 1e9}, {NULL, 0}};
+    struct cable cable = {.queue = queue_limit, .seed = (uint64_t)seed};
+
+    cable.delay_ns = (int64_t)number_with_unit("delay", delay, times, 1e12);
+    cable.loss = number_with_unit("loss", loss, parts, 1);
+    if (strcmp(rate, "none") != 0)
+        cable.rate = (int64_t)number_with_unit("rate", rate, rates, 1e12);
+    return cable;
+}
+
+/* The shell, or the command that was asked for, in the place of this process. */
+static void become_program(const char *host, char **command)
+{
+    const char *shell = getenv("SHELL");
+    char prompt[32];
+
+    if (*command != NULL) {
+        execvp(*command, command);
+        die("%s", *command);
+    }
+    if (shell == NULL || access(shell, X_OK) < 0)
+        shell = "/bin/sh";
+    /* A shell's own start-up files may set another prompt; the name of the host is worth it. */
+    snprintf(prompt, sizeof prompt, "%s$ ", host);
+    setenv("PS1", prompt, 1);
+    if (strstr(shell, "bash") != NULL)
+        execl(shell, shell, "--norc", (char *)NULL);
+    execl(shell, shell, (char *)NULL);
+    die("%s", shell);
+}
+
+static int exit_status(int status)
+{
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+/* ---- a second terminal ---- */
+
+static void enter_namespace_of(int process, const char *name)
+{
+    char path[64];
+
+    snprintf(path, sizeof path, "/proc/%d/ns/%s", process, name);
+    int descriptor = open(path, O_RDONLY | O_CLOEXEC);
+    if (descriptor < 0 || setns(descriptor, 0) < 0)
+        die("--join %d: %s", process, path);
+    close(descriptor);
+}
+
+static int join_wire(char **command)
+{
+    char *folder = getcwd(NULL, 0); /* which entering a mount namespace changes */
+
+    enter_namespace_of(join, "user");
+    enter_namespace_of(join, "net");
+    enter_namespace_of(join, "pid");
+    enter_namespace_of(join, "mnt");
+    if (folder == NULL || chdir(folder) < 0)
+        die("the working directory");
+    free(folder);
+    pid_t child = fork();
+    if (child < 0)
+        die("fork");
+    if (child == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        become_program("server", command);
+    }
+    signal(SIGINT, SIG_IGN);
+    int status = 0;
+    while (waitpid(child, &status, 0) < 0 && errno == EINTR)
+        continue;
+    return exit_status(status);
+}
+
+/* ---- the wire ---- */
+
+static FILE *open_result(const char *path)
+{
+    FILE *file = fopen(path, "w");
+
+    if (file == NULL)
+        die("%s", path);
+    return file;
+}
+
+static void close_result(FILE *file, const char *path)
+{
+    if (fclose(file) != 0)
+        die("%s", path);
+}
+
+static void write_results(struct wire *wire)
+{
+    static const struct ladder ladder = {.title = "All segments", .at_most = 500};
+    struct capture capture = wire_capture(wire);
+
+    if (*pcap != '\0') {
+        FILE *file = open_result(pcap);
+        if (capture_write(&capture, file) < 0)
+            die("%s", pcap);
+        close_result(file, pcap);
+    }
+    if (*svg != '\0') {
+        FILE *file = open_result(svg);
+        ladder_svg(file, &ladder, &capture);
+        close_result(file, svg);
+    }
+    if (show_ladder)
+        ladder_text(stdout, &ladder, &capture);
+    if (capture.missed > 0)
+        log_info("the first %zu frames were kept, %zu after them were not", capture.count,
+                 capture.missed);
+    free(capture.frames);
+}
+
+/* The first process of a process namespace: when it ends, the kernel ends all the others in
+   there (pid_namespaces(7)), the background jobs of the shells too. It stays on the server's
+   host, where --join finds it. Returns the exit status of the client's shell. */
+static int keep_processes(void *command)
+{
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    /* So that ps shows what runs in here; where that is forbidden it shows what runs outside. */
+    mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL);
+    mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
+    pid_t child = fork();
+    if (child < 0)
+        die("fork");
+    if (child == 0) {
+        hosts_enter(HOST_CLIENT);
+        become_program("client", command);
+    }
+    hosts_enter(HOST_SERVER);
+    signal(SIGINT, SIG_IGN);
+    for (;;) {
+        int status = 0;
+        pid_t ended = wait(&status); /* also of orphans, which the first process inherits */
+        if (ended == child)
+            return exit_status(status);
+        if (ended < 0 && errno != EINTR)
+            die("wait");
+    }
+}
+
+static void report_refusal(struct hosts_refusal *refusal)
+{
+    char *rest = refusal->text, *line;
+
+    while ((line = strsep(&rest, "\n")) != NULL)
+        log_error("%s", line);
+}
+
+int main(int argc, char **argv)
+{
+    static char stack[64 * 1024] __attribute__((aligned(16)));
+    char **command = argv + parse_options(argc, argv, options, "[-- COMMAND...]");
+    struct cable cable = parse_cable();
+    struct hosts_refusal refusal;
+    int status = 0;
+
+    if (join > 0)
+        return join_wire(command);
+    if (hosts_create(&refusal) < 0) {
+        report_refusal(&refusal);
+        return EXIT_NOT_ALLOWED;
+    }
+    /* Before the wire, and so the second thread, is there. */
+    pid_t child =
+        clone(keep_processes, stack + sizeof stack, CLONE_NEWPID | CLONE_NEWNS | SIGCHLD, command);
+    if (child < 0)
+        die("clone");
+    struct wire *wire = wire_start(&cable);
+    if (*command == NULL)
+        log_info("here is the client, %s; the server, %s, in a second terminal: %s --join %d",
+                 CLIENT_ADDRESS, SERVER_ADDRESS, argv[0], (int)child);
+    signal(SIGINT, SIG_IGN);
+    while (waitpid(child, &status, 0) < 0 && errno == EINTR)
+        continue;
+    write_results(wire);
+    wire_stop(wire);
+    return exit_status(status);
+}
