@@ -26,6 +26,8 @@ COMPILE := -I. -pthread $(SANITIZE_FLAGS)
 
 PROGRAMS := $(foreach stage,$(STAGES),$(BUILD)/$(stage)/server $(BUILD)/$(stage)/client)
 COMMON := $(patsubst %.c,$(BUILD)/%.o,$(wildcard common/*.c))
+LABS := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/labs/[0-9][0-9]-*.c))
+LAB_PARTS := $(patsubst %,$(BUILD)/tests/labs/%.o,lab program plot)
 WIRE := $(patsubst %,$(BUILD)/tests/labs/wire/%.o,hosts segment wire ladder)
 UNIT := $(patsubst %.cc,$(BUILD)/%.o,$(wildcard tests/unit/*.cc))
 
@@ -41,7 +43,7 @@ endif
 
 ##  make            build everything, into build/NN-name/server and client
 .PHONY: all build
-all: $(PROGRAMS) $(BUILD)/wire
+all: $(PROGRAMS) $(BUILD)/wire $(LABS) $(BUILD)/tests/bench/bench
 	@echo "built the eight stages in $(BUILD)/; 'make help' lists what to do with them"
 build: all
 
@@ -62,17 +64,30 @@ $(BUILD)/wire: $(BUILD)/tests/labs/wire/tool.o $(WIRE) $(COMMON)
 $(BUILD)/tests/bench/wire: $(BUILD)/tests/bench/wire.o $(WIRE) $(COMMON)
 	$(CC) $(COMPILE) $(LDFLAGS) $^ -lm -o $@
 
+$(LABS): $(BUILD)/%: $(BUILD)/%.o $(LAB_PARTS) $(WIRE) $(COMMON)
+	$(CC) $(COMPILE) $(LDFLAGS) $^ -lm -o $@
+
 $(BUILD)/tests/unit/unit_tests: $(UNIT) $(WIRE) $(COMMON)
 	$(CXX) $(COMPILE) $(LDFLAGS) $^ -lgtest -lgtest_main -lm -o $@
 
 -include $(wildcard $(BUILD)/*/*.d $(BUILD)/tests/*/*.d $(BUILD)/tests/labs/wire/*.d)
 
-##  make tour       see the eight stages at work, in under a minute
+##  make tour       see what each stage does, in under a minute: the labs in their quick form
 .PHONY: tour
 tour:
 	@sh tests/setup.sh tour
 	@$(MAKE) --no-print-directory all
-	@sh tests/tour.sh
+	@sh tests/tour.sh || [ $$? = 77 ]
+
+##  make lab-03     the experiments with stage 03; its tables and pictures go to build/labs/03/
+.PHONY: $(NUMBERS:%=lab-%)
+$(NUMBERS:%=lab-%): lab-%: all
+	@$(filter $(BUILD)/tests/labs/$*-%,$(LABS)) $(ARGS)
+
+##  make labs       all labs, and build/labs/index.html, a page with all that they found
+.PHONY: labs
+labs: all
+	@sh tests/tour.sh full || [ $$? = 77 ]
 
 ##  make run-03     run the server of stage 03; options: make run-03 ARGS='--backlog 4'
 .PHONY: $(NUMBERS:%=run-%)

@@ -10,6 +10,7 @@
 #include <netinet/tcp.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -123,6 +124,16 @@ static pid_t start_stage(struct sockaddr_in *address)
     return pid;
 }
 
+/* Whether it ended as it should. */
+static bool stop_stage(pid_t pid)
+{
+    int status = 0;
+
+    kill(pid, SIGTERM);
+    waitpid(pid, &status, 0);
+    return WIFEXITED(status) && WEXITSTATUS(status) == EXIT_SUCCESS;
+}
+
 /* ---- the load ---- */
 
 static int connect_to(const struct sockaddr_in *address)
@@ -224,15 +235,18 @@ static void measure_memory(const struct sockaddr_in *address, pid_t pid)
     if (count > idle)
         count = idle;
     long before = resident_kib(pid);
+    putchar('\n');
     for (int i = 0; i < count; i++) {
         sockets[i] = connect_to(address);
         if (send(sockets[i], message, sizeof message, MSG_NOSIGNAL) != MESSAGE_SIZE ||
             recv(sockets[i], message, sizeof message, MSG_WAITALL) != MESSAGE_SIZE)
             die("idle connection %d", i);
+        if (i + 1 == count || i + 1 == count / 10 || i + 1 == count / 3) {
+            long after = resident_kib(pid);
+            printf("%d idle connections: %ld KiB resident, %.1f KiB each\n", i + 1, after,
+                   (double)(after - before) / (i + 1));
+        }
     }
-    long after = resident_kib(pid);
-    printf("\n%d idle connections: %ld KiB resident, %.1f KiB each\n", count, after,
-           count > 0 ? (double)(after - before) / count : 0.0);
     for (int i = 0; i < count; i++)
         close(sockets[i]);
     free(sockets);
@@ -263,12 +277,13 @@ int main(int argc, char **argv)
                median(stage_rates, rounds), median(ratios, rounds));
         fflush(stdout);
     }
-    measure_memory(&stage_address, stage);
-
     kill(bare, SIGTERM);
-    kill(stage, SIGTERM);
-    int status = 0;
     waitpid(bare, NULL, 0);
-    waitpid(stage, &status, 0);
-    return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    bool clean = stop_stage(stage);
+
+    /* Another one, which has not served anybody yet. */
+    stage = start_stage(&stage_address);
+    measure_memory(&stage_address, stage);
+    clean = stop_stage(stage) && clean;
+    return clean ? EXIT_SUCCESS : EXIT_FAILURE;
 }

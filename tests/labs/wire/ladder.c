@@ -30,6 +30,20 @@ struct arrow {
     char label[96];
 };
 
+/* The rows of a ladder are in the order of the client's time, where that is known. */
+static int64_t client_time(const struct arrow *arrow)
+{
+    return arrow->from == HOST_SERVER && arrow->delivered_ns != 0 ? arrow->delivered_ns
+                                                                  : arrow->sent_ns;
+}
+
+static int compare_arrows(const void *left, const void *right)
+{
+    int64_t a = client_time(left), b = client_time(right);
+
+    return a != b ? (a > b) - (a < b) : (left > right) - (left < right);
+}
+
 struct drawing {
     struct arrow *arrows;
     size_t count, left_out;
@@ -109,6 +123,8 @@ static void describe(struct arrow *arrow, struct connection *connection, const s
         append(arrow->label, ", %u bytes: %u to %u", segment->payload, data, arrow->to_byte);
     else if (!control && other->seen)
         append(arrow->label, " %u", segment->acknowledgement - other->first);
+    if (segment->cookie > 0)
+        append(arrow->label, segment->cookie == 1 ? " (asks for a cookie)" : " (with a cookie)");
     if (probe)
         append(arrow->label, " (probe)");
     else if (again)
@@ -119,11 +135,12 @@ static void describe(struct arrow *arrow, struct connection *connection, const s
 
 static bool alike(const struct arrow *one, const struct arrow *other)
 {
-    uint8_t ignored = SEGMENT_PSH;
+    uint8_t flags = one->flags & (uint8_t)~SEGMENT_PSH;
 
     return one->from == other->from && one->connection == other->connection &&
            one->fate == other->fate && (one->bytes > 0) == (other->bytes > 0) &&
-           (one->flags & ~ignored) == SEGMENT_ACK && (other->flags & ~ignored) == SEGMENT_ACK;
+           (other->flags & (uint8_t)~SEGMENT_PSH) == flags &&
+           (flags == SEGMENT_ACK || flags == SEGMENT_RST);
 }
 
 /* Adds to an arrow one that is like it. */
@@ -137,7 +154,7 @@ static void join(struct arrow *arrow, const struct arrow *next)
     if (arrow->bytes > 0)
         append(arrow->label, "%u segments, %u bytes", arrow->segments, arrow->bytes);
     else
-        append(arrow->label, "%u ACKs", arrow->segments);
+        append(arrow->label, "%u %ss", arrow->segments, arrow->flags & SEGMENT_RST ? "RST" : "ACK");
 }
 
 /* The last arrow of the same kind that is still near enough, or NULL. */
@@ -184,6 +201,7 @@ static struct drawing draw(const struct ladder *ladder, const struct capture *ca
         else
             drawing.arrows[drawing.count++] = arrow;
     }
+    qsort(drawing.arrows, drawing.count, sizeof *drawing.arrows, compare_arrows);
     return drawing;
 }
 
@@ -237,7 +255,7 @@ static struct time_text time_text(const struct drawing *drawing, int64_t ns)
 
     if (ns == 0)
         return result;
-    if (length < 2000000000)
+    if (length < 1000000000)
         snprintf(result.text, sizeof result.text, "%.3f ms", (double)(ns - start) / 1e6);
     else
         snprintf(result.text, sizeof result.text, "%.3f s", (double)(ns - start) / 1e9);
@@ -404,55 +422,75 @@ static void svg_head(FILE *file, double x, double y, double direction, const cha
             -9 * direction);
 }
 
-static void svg_arrow(FILE *file, const struct drawing *drawing, const struct arrow *arrow,
-                      const struct moment *moments, size_t count)
+/* Where an arrow begins and ends. */
+struct line {
+    double x, y, end_x, end_y;
+};
+
+static struct line line_of(const struct arrow *arrow, const struct moment *moments, size_t count)
+{
+    bool client = arrow->from == HOST_CLIENT;
+    double start = client ? LEFT : RIGHT, end = client ? RIGHT : LEFT;
+    double y = height_of(moments, count, arrow->sent_ns);
+
+    if (lost_because(arrow->fate) != NULL)
+        return (struct line){start, y, start + (end - start) * 0.62, y + 10};
+    return (struct line){start, y, end, height_of(moments, count, arrow->delivered_ns)};
+}
+
+static void svg_arrow(FILE *file, const struct arrow *arrow, struct line line)
+{
+    bool client = arrow->from == HOST_CLIENT, lost = lost_because(arrow->fate) != NULL;
+    double direction = client ? 1 : -1;
+
+    fprintf(file, "<line class=\"%s\" x1=\"%.1f\" y1=\"%.1f\" x2=\"%.1f\" y2=\"%.1f\"/>\n",
+            lost     ? "lost"
+            : client ? "there"
+                     : "back",
+            line.x, line.y, line.end_x - (lost ? 0 : 8 * direction), line.end_y);
+    if (lost)
+        fprintf(file, "<path class=\"lost\" d=\"M%.1f %.1f l10 10 m0 -10 l-10 10\"/>\n",
+                line.end_x - 5, line.end_y - 5);
+    else
+        svg_head(file, line.end_x, line.end_y, direction, client ? "there-head" : "back-head");
+}
+
+/* What is written at an arrow: after all lines, so that none of them runs through it. */
+static void svg_words(FILE *file, const struct drawing *drawing, const struct arrow *arrow,
+                      struct line line)
 {
     char label[128];
     bool client = arrow->from == HOST_CLIENT;
     const char *reason = lost_because(arrow->fate);
-    double start = client ? LEFT : RIGHT, end = client ? RIGHT : LEFT;
-    double direction = client ? 1 : -1;
-    double y = height_of(moments, count, arrow->sent_ns);
-    double end_y = reason == NULL ? height_of(moments, count, arrow->delivered_ns) : y + 10;
+    const char *near = client ? "start" : "end", *far = client ? "end" : "start";
+    double direction = client ? 1 : -1, part = 0.06;
 
-    full_label(drawing, arrow, label);
     if (reason != NULL)
-        end = start + direction * (RIGHT - LEFT) * 0.62;
-    fprintf(file, "<line class=\"%s\" x1=\"%.1f\" y1=\"%.1f\" x2=\"%.1f\" y2=\"%.1f\"/>\n",
-            reason != NULL ? "lost"
-            : client       ? "there"
-                           : "back",
-            start, y, end - (reason == NULL ? 8 * direction : 0), end_y);
-    if (reason == NULL) {
-        svg_head(file, end, end_y, direction, client ? "there-head" : "back-head");
-        svg_text(file, client ? RIGHT + 10 : LEFT - 10, end_y + 4, "time", client ? "start" : "end",
+        svg_text(file, line.end_x + 12 * direction, line.end_y + 4, "reason", near, reason);
+    else
+        svg_text(file, line.end_x + 10 * direction, line.end_y + 4, "time", near,
                  time_text(drawing, arrow->delivered_ns).text);
-    } else {
-        fprintf(file, "<path class=\"lost\" d=\"M%.1f %.1f l10 10 m0 -10 l-10 10\"/>\n", end - 5,
-                end_y - 5);
-        svg_text(file, end + 12 * direction, end_y + 4, "reason", client ? "start" : "end", reason);
-    }
-    svg_text(file, client ? LEFT - 10 : RIGHT + 10, y + 4, "time", client ? "end" : "start",
+    svg_text(file, line.x - 10 * direction, line.y + 4, "time", far,
              time_text(drawing, arrow->sent_ns).text);
-    /* The label lies on its line, near the sender; a halo of the page's colour keeps it legible. */
-    double at = 0.06, x = start + (end - start) * at;
-    svg_text(file, x, y + (end_y - y) * at - 3, "label", client ? "start" : "end", label);
+    full_label(drawing, arrow, label);
+    svg_text(file, line.x + (line.end_x - line.x) * part, line.y + (line.end_y - line.y) * part - 3,
+             "label", near, label);
 }
 
+/* Without variables, which not every viewer of pictures knows. */
 static const char style[] =
-    ":root{color-scheme:light dark}"
-    "svg{--page:#fff;--ink:#1f2328;--dim:#57606a;--there:#0b57d0;--back:#0a7a3f;--lost:#c5221f}"
-    "@media(prefers-color-scheme:dark){svg{--page:#15181c;--ink:#e6e8ea;--dim:#a3abb4;"
-    "--there:#8ab4f8;--back:#6fd39b;--lost:#ff8a80}}"
-    ".page{fill:var(--page)}"
-    "text{font:13px ui-monospace,'DejaVu Sans Mono',Menlo,Consolas,monospace;fill:var(--ink)}"
-    ".title{font:600 15px system-ui,'DejaVu Sans',sans-serif}.time,.reason{font-size:12px;"
-    "fill:var(--dim)}.reason{fill:var(--lost)}"
-    ".label{paint-order:stroke;stroke:var(--page);stroke-width:4px;stroke-linejoin:round}"
-    ".host{stroke:var(--dim);stroke-width:1.5}.there{stroke:var(--there);stroke-width:1.5}"
-    ".back{stroke:var(--back);stroke-width:1.5}.there-head{fill:var(--there)}"
-    ".back-head{fill:var(--back)}.lost{stroke:var(--lost);stroke-width:1.5;fill:none;"
-    "stroke-dasharray:none}";
+    ".page{fill:#fff}text{font:13px 'DejaVu Sans Mono',Menlo,Consolas,monospace;fill:#1f2328}"
+    ".title{font:bold 15px 'DejaVu Sans',Verdana,sans-serif}"
+    ".time,.reason{font-size:12px}.time{fill:#57606a}.reason{fill:#c5221f}"
+    ".label{paint-order:stroke;stroke:#fff;stroke-width:4px;stroke-linejoin:round}"
+    ".host{stroke:#57606a;stroke-width:1.5}"
+    ".there{stroke:#0b57d0;stroke-width:1.5}.there-head{fill:#0b57d0}"
+    ".back{stroke:#0a7a3f;stroke-width:1.5}.back-head{fill:#0a7a3f}"
+    ".lost{stroke:#c5221f;stroke-width:1.5;fill:none}"
+    "@media(prefers-color-scheme:dark){.page{fill:#15181c}text{fill:#e6e8ea}"
+    ".time{fill:#a3abb4}.reason{fill:#ff8a80}.label{stroke:#15181c}.host{stroke:#a3abb4}"
+    ".there{stroke:#8ab4f8}.there-head{fill:#8ab4f8}.back{stroke:#6fd39b}"
+    ".back-head{fill:#6fd39b}.lost{stroke:#ff8a80}}";
 
 void ladder_svg(FILE *file, const struct ladder *ladder, const struct capture *capture)
 {
@@ -478,7 +516,9 @@ void ladder_svg(FILE *file, const struct ladder *ladder, const struct capture *c
         fprintf(file, "<line class=\"host\" x1=\"%d\" y1=\"62\" x2=\"%d\" y2=\"%.1f\"/>\n", x, x,
                 bottom);
     for (size_t i = 0; i < drawing.count; i++)
-        svg_arrow(file, &drawing, &drawing.arrows[i], moments, count);
+        svg_arrow(file, &drawing.arrows[i], line_of(&drawing.arrows[i], moments, count));
+    for (size_t i = 0; i < drawing.count; i++)
+        svg_words(file, &drawing, &drawing.arrows[i], line_of(&drawing.arrows[i], moments, count));
     if (drawing.left_out > 0) {
         char rest[64];
         snprintf(rest, sizeof rest, "… and %zu segments more", drawing.left_out);

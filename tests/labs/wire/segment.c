@@ -1,7 +1,7 @@
 #include "tests/labs/wire/segment.h"
 
 enum { ETHERNET_HEADER = 14, IP_HEADER = 20, TCP_HEADER = 20, PROTOCOL_TCP = 6 };
-enum { OPTION_END_OF_LIST, OPTION_NOTHING, OPTION_WINDOW_SCALE = 3 };
+enum { OPTION_END_OF_LIST, OPTION_NOTHING, OPTION_WINDOW_SCALE = 3, OPTION_FAST_OPEN = 34 };
 
 static uint16_t number_16(const uint8_t *bytes)
 {
@@ -13,7 +13,8 @@ static uint32_t number_32(const uint8_t *bytes)
     return (uint32_t)number_16(bytes) << 16 | number_16(bytes + 2);
 }
 
-static uint8_t window_scale(const uint8_t *options, size_t size)
+/* The options of a SYN that we know. */
+static void read_options(const uint8_t *options, size_t size, struct segment *segment)
 {
     size_t at = 0;
 
@@ -25,10 +26,11 @@ static uint8_t window_scale(const uint8_t *options, size_t size)
         if (at + 1 >= size || options[at + 1] < 2 || options[at + 1] > size - at)
             break;
         if (options[at] == OPTION_WINDOW_SCALE && options[at + 1] == 3)
-            return options[at + 2];
+            segment->scale = options[at + 2];
+        if (options[at] == OPTION_FAST_OPEN)
+            segment->cookie = (uint8_t)(options[at + 1] - 1);
         at += options[at + 1];
     }
-    return 0;
 }
 
 bool segment_read(const uint8_t *frame, size_t size, struct segment *segment)
@@ -55,9 +57,10 @@ bool segment_read(const uint8_t *frame, size_t size, struct segment *segment)
         .acknowledgement = number_32(tcp + 8),
         .flags = tcp[13] & 0x3f,
         .window = number_16(tcp + 14),
-        .scale = window_scale(tcp + TCP_HEADER, tcp_header - TCP_HEADER),
         .payload = (uint16_t)(packet - headers),
         .data_start = (uint16_t)(ETHERNET_HEADER + headers),
     };
+    if (segment->flags & SEGMENT_SYN)
+        read_options(tcp + TCP_HEADER, tcp_header - TCP_HEADER, segment);
     return true;
 }

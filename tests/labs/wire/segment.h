@@ -26,6 +26,7 @@ struct segment {
     uint16_t window;     /* as sent, not yet scaled */
     uint8_t flags;       /* the bits above */
     uint8_t scale;       /* of a SYN: the window scale it offers (RFC 7323); 0 where none */
+    uint8_t cookie;      /* of a SYN: 1 asks for a Fast Open cookie, more is a cookie (RFC 7413) */
     uint16_t payload;    /* bytes of data */
     uint16_t data_start; /* where they begin in the frame */
 };

@@ -1,0 +1,204 @@
+/* A stream has no messages; it can be ended in one direction; and how not to lose a reply. */
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "common/log.h"
+#include "common/stream.h"
+#include "tests/labs/lab.h"
+#include "tests/labs/program.h"
+
+/* How many receives, of all sizes, the server has logged. */
+static int receives(const struct program *server)
+{
+    return program_count(server, "received ");
+}
+
+static void show_stream(void)
+{
+    char message[10001] = "";
+
+    memset(message, 'x', sizeof message - 1);
+    struct program *server = server_start("01-basic", "-v");
+    struct program *one = client_run("01-basic", "-v %s", message);
+    int sends_of_one = program_count(one, "sent "), receives_of_one = receives(server);
+
+    /* While another client is served, both halves of a message come, and wait together. */
+    struct program *silent = silent_client(server);
+    struct program *two = client_start("06-keepalive-nodelay", "-v --split on abcdef");
+    bool both = program_says(two, "sent 3 bytes", 2);
+    program_stop(silent);
+    bool answered = program_wait(two) == 0;
+    int receives_of_two = receives(server) - receives_of_one;
+
+    lab_table("sent\tcalls of send\tcalls of recv at the server");
+    lab_row("10000 bytes at once\t%d\t%d", sends_of_one, receives_of_one);
+    lab_row("2 times 3 bytes\t%d\t%d", program_count(two, "sent "), receives_of_two);
+    lab_table_end();
+    lab_verdict(sends_of_one == 1 && receives_of_one > 1,
+                "one send arrived in %d calls of recv: a stream has no messages", receives_of_one);
+    lab_verdict(both && answered && receives_of_two == 1,
+                "two sends arrived in one call of recv, b'abcdef'");
+    lab_look("build/01-basic/server -v, and a client of stage 06 with -v --split on");
+    program_stop(server);
+}
+
+/* Sends a request and ends its own sending with how: close() or shutdown(). Returns how many
+   bytes of the reply came. */
+static size_t request(size_t size, bool half_close)
+{
+    char *message = calloc(1, size);
+    size_t received = 0;
+    ssize_t count;
+    int server = lab_connect();
+
+    if (message == NULL || send_all(server, message, size) < 0)
+        lab_fail("send: %s", error_text(errno).text);
+    if (half_close) {
+        shutdown(server, SHUT_WR);
+        while ((count = recv(server, message, size, 0)) > 0)
+            received += (size_t)count;
+    }
+    close(server);
+    free(message);
+    return received;
+}
+
+static void show_half_close(void)
+{
+    enum { SIZE = 2000 };
+    struct program *server = server_start("01-basic", " ");
+
+    lab_say("a client sends %d bytes, and has nothing more to say: close(), or shutdown(SHUT_WR)",
+            SIZE);
+    size_t without = request(SIZE, false);
+    program_says(server, "closed", 1);
+    lab_forget();
+    size_t with = request(SIZE, true);
+    lab_table("the client's end\tbytes of the reply");
+    lab_row("close()\t%zu", without);
+    lab_row("shutdown(SHUT_WR), then recv until it returns 0\t%zu", with);
+    lab_table_end();
+    lab_ladder(NULL,
+               &(struct ladder){.title = "Half-close: the reply comes after the client's FIN"});
+    lab_verdict(without == 0 && with == SIZE,
+                "after shutdown(SHUT_WR) all %zu bytes of the reply still came", with);
+    lab_look("nc -N 127.0.0.1 9999 <<< Hello   (-N: shutdown at end of file)");
+    program_stop(server);
+}
+
+/* A server that does not care for what is still unread when it closes. */
+static pid_t start_careless_server(size_t reply_size)
+{
+    char *reply = calloc(1, reply_size), bytes[100];
+    struct sockaddr_in address = lab_server_address();
+    int on = 1;
+
+    lab_enter(HOST_SERVER);
+    int listener = lab_socket();
+    setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    if (bind(listener, (struct sockaddr *)&address, sizeof address) < 0 || listen(listener, 1) < 0)
+        lab_fail("the careless server: %s", error_text(errno).text);
+    pid_t child = fork();
+    if (child < 0)
+        die("fork");
+    if (child == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        int client = accept(listener, NULL, NULL), room = 2 * (int)reply_size;
+        /* So that send() only hands the reply to the kernel, and close() comes at once. */
+        setsockopt(client, SOL_SOCKET, SO_SNDBUF, &room, sizeof room);
+        if (recv(client, bytes, sizeof bytes, 0) > 0 && send_all(client, reply, reply_size) == 0)
+            close(client);
+        _exit(EXIT_SUCCESS);
+    }
+    close(listener);
+    lab_enter(HOST_CLIENT);
+    free(reply);
+    return child;
+}
+
+/* Sends as much as it expects back. Returns how many bytes came, and how it ended. */
+static size_t read_reply(size_t size, int *error)
+{
+    char *message = calloc(1, size);
+    size_t received = 0;
+    ssize_t count;
+    int server = lab_connect();
+
+    if (message == NULL)
+        die("calloc");
+    /* A reset is told only once, to the send or to the recv that comes next. */
+    *error = send_all(server, message, size) < 0 ? errno : 0;
+    shutdown(server, SHUT_WR);
+    while ((count = recv(server, message, size, 0)) > 0)
+        received += (size_t)count;
+    if (count < 0)
+        *error = errno;
+    close(server);
+    free(message);
+    return received;
+}
+
+static void show_lost_reply(void)
+{
+    enum { SIZE = 100000 };
+    int careless_error, careful_error;
+
+    lab_say("a client sends %d bytes and reads %d; one server closes when it has said all, but",
+            SIZE, SIZE);
+    lab_say("has not read all; the other, of stage 01, reads to the end of the stream first:");
+    start_careless_server(SIZE);
+    size_t without = read_reply(SIZE, &careless_error);
+    lab_ladder(NULL,
+               &(struct ladder){.title = "close() with unread data: a reset, and the reply is lost",
+                                .together_ns = 2 * MILLISECOND,
+                                .at_most = 14});
+    struct program *server = server_start("01-basic", " ");
+    size_t with = read_reply(SIZE, &careful_error);
+
+    lab_table("the server's end\tbytes of the reply\thow it ended at the client");
+    lab_row("close() with unread data\t%zu of %d\t%s", without, SIZE,
+            careless_error == 0 ? "end of file" : error_text(careless_error).text);
+    lab_row("recv to end of file, shutdown(SHUT_WR), close()\t%zu of %d\t%s", with, SIZE,
+            careful_error == 0 ? "end of file" : error_text(careful_error).text);
+    lab_table_end();
+    bool seen =
+        without < SIZE && careless_error == ECONNRESET && with == SIZE && careful_error == 0;
+    lab_verdict(seen, "closing over unread data reset the client, and lost %zu bytes of its reply",
+                SIZE - without);
+    if (seen) {
+        char before[64];
+        snprintf(before, sizeof before, "%zu of %d bytes", without, SIZE);
+        lab_compare("read to the end before close", before, "all of them",
+                    without > 0 ? (double)with / (double)without : 0);
+    }
+    lab_look("nstat -az TcpExtTCPAbortOnClose   (how often this host did it)");
+    program_stop(server);
+}
+
+static const struct part parts[] = {
+    {.name = "stream",
+     .question = "Does one send arrive as one recv?",
+     .run = show_stream,
+     .quick = true},
+    {.name = "half-close",
+     .question = "Can a client say that it is done, and still listen?",
+     .run = show_half_close,
+     .delay_ns = 10 * MILLISECOND},
+    {.name = "lost-reply",
+     .question = "What if a server closes while there is still data to read?",
+     .run = show_lost_reply,
+     .delay_ns = 10 * MILLISECOND,
+     .needs_wire = true,
+     .quick = true},
+    {.name = NULL},
+};
+
+int main(int argc, char **argv)
+{
+    return lab_main(argc, argv, "01", "bytes, not messages", parts);
+}

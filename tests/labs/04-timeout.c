@@ -1,0 +1,352 @@
+/* How long to wait: for a silent client, for one that does not read, for a handshake, for an
+   ACK; with a limit of one's own, and by the kernel's own schedule. */
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "common/clock.h"
+#include "common/sysctl.h"
+#include "tests/labs/lab.h"
+#include "tests/labs/program.h"
+
+static void show_silent(void)
+{
+    static const double given_up = 2, timeout = 0.5;
+
+    struct program *server = server_start("03-listen-queue", " ");
+    struct program *silent = silent_client(server);
+    struct program *without = client_run("04-timeout", "--timeout %g Hello", given_up);
+    program_stop(silent);
+    program_stop(server);
+    lab_new_port();
+    server = server_start("04-timeout", "--timeout %g", timeout);
+    silent = silent_client(server);
+    int64_t start = clock_ns();
+    struct program *with = client_run("04-timeout", "--timeout %g Hello", given_up);
+    double ms = clock_seconds_since(start) * 1e3;
+
+    lab_table("server\tanother client, behind the silent one");
+    lab_row("stage 03\t%s", without->status == 0 ? "has its reply" : "gives up after 2 s");
+    if (with->status == 0)
+        lab_row("stage 04, --timeout 0.5\thas its reply after %.2f s", ms / 1e3);
+    else
+        lab_row("stage 04, --timeout 0.5\tgives up after 2 s");
+    lab_table_end();
+    bool seen = without->status != 0 && with->status == 0 && ms < 1500;
+    lab_verdict(seen, "one silent client stops stage 03 for as long as it likes, stage 04 for its "
+                      "--timeout");
+    if (seen) {
+        char text[64];
+        snprintf(text, sizeof text, "%.2f s", ms / 1e3);
+        lab_compare("--timeout 0.5", "more than 2 s", text, given_up * 1e3 / ms);
+    }
+    lab_look("strace -e trace=recvfrom -p SERVER   (where stage 03 waits)");
+    program_stop(silent);
+    program_stop(server);
+}
+
+/* Sends until nothing more goes, and never reads. */
+static int stuff(void)
+{
+    static const char bytes[65536];
+    int server = lab_connect();
+    int64_t start = clock_ns(), last = start;
+
+    while (clock_seconds_since(last) < 0.2 && clock_seconds_since(start) < 10) {
+        if (send(server, bytes, sizeof bytes, MSG_DONTWAIT | MSG_NOSIGNAL) > 0)
+            last = clock_ns();
+        else if (errno != EAGAIN)
+            break; /* the server has closed */
+        else
+            lab_sleep(0.01);
+    }
+    return server;
+}
+
+static void show_reads_nothing(void)
+{
+    lab_say("a client sends and sends, and never reads an answer");
+    struct program *server = server_start("03-listen-queue", " ");
+    int client = stuff();
+    int64_t start = clock_ns();
+    while (program_count(server, " closed") == 0 && clock_seconds_since(start) < 3)
+        lab_sleep(0.02);
+    bool closed_without = program_count(server, " closed") > 0;
+    close(client);
+    program_stop(server);
+
+    lab_new_port();
+    server = server_start("04-timeout", "--timeout 0.5");
+    client = stuff();
+    bool closed_with = program_says(server, "closed: timed out", 1);
+    lab_table("server\tafter some seconds");
+    lab_row("stage 03\t%s", closed_without ? "has closed" : "still waits in send, for this one");
+    lab_row("stage 04, --timeout 0.5\t%s",
+            closed_with ? "has closed the connection: timed out" : "still waits in send");
+    lab_table_end();
+    lab_verdict(!closed_without && closed_with,
+                "SO_SNDTIMEO ends a send that finds no room; without it send waits for ever");
+    lab_look("ss -tn 'sport = :9999'   (Send-Q and Recv-Q are full)");
+    close(client);
+    program_stop(server);
+}
+
+/* ---- schedules ---- */
+
+/* When segments with all of the flags went out from a host, in seconds from the first. */
+static int times_of(enum host from, uint8_t flags, double *times, int most)
+{
+    struct capture capture = wire_capture(lab_wire);
+    int count = 0;
+    int64_t first = 0;
+
+    for (size_t i = 0; i < capture.count && count < most; i++) {
+        const struct frame *frame = &capture.frames[i];
+        if (!frame->tcp || frame->from != from || (frame->segment.flags & flags) != flags)
+            continue;
+        first = count == 0 ? frame->sent_ns : first;
+        times[count++] = (double)(frame->sent_ns - first) / 1e9;
+    }
+    free(capture.frames);
+    return count;
+}
+
+/* A table of what was due and what was seen. Returns whether each that was due came then. */
+static bool compare_schedule(const char *what, const double *due, int due_count,
+                             const double *times, int count)
+{
+    bool fits = count >= due_count;
+    char columns[64];
+
+    snprintf(columns, sizeof columns, "%s\tdue\tseen", what);
+    lab_table(columns);
+    for (int i = 0; i < due_count || i < count; i++) {
+        char when[2][32] = {"-", "-"};
+        if (i < due_count)
+            snprintf(when[0], sizeof when[0], "%.0f s", due[i]);
+        if (i < count)
+            snprintf(when[1], sizeof when[1], "%.2f s", times[i]);
+        lab_row("%d\t%s\t%s", i + 1, when[0], when[1]);
+        if (i < due_count && i < count)
+            fits = fits && times[i] > due[i] - 0.1 && times[i] < due[i] * 1.15 + 0.3;
+    }
+    lab_table_end();
+    return fits;
+}
+
+/* SYNs into the void. So many waits of one second come before the waits begin to double; how
+   many SYNs follow then depends on the kernel, so only the first are due. */
+static void show_syns(int linear, int due_count)
+{
+    enum { RETRIES = 2, MOST = 16 };
+    double due[MOST], times[MOST], wait = 1, at = 0;
+    char setting[16];
+
+    snprintf(setting, sizeof setting, "%d", linear);
+    if (!lab_try_set("net.ipv4.tcp_syn_linear_timeouts", setting) && linear > 0)
+        lab_not_allowed("this kernel has no net.ipv4.tcp_syn_linear_timeouts (Linux 6.5 has)");
+    wire_cut(lab_wire, true);
+    int64_t start = clock_ns();
+    struct program *client = client_run("04-timeout", "--syn-retries %d Hello", RETRIES);
+    double seconds = clock_seconds_since(start);
+
+    for (int i = 0; i < due_count; i++) {
+        due[i] = at;
+        at += wait;
+        if (i >= linear)
+            wait *= 2;
+    }
+    int count = times_of(HOST_CLIENT, SEGMENT_SYN, times, MOST);
+    lab_ladder(NULL, &(struct ladder){.title = "A server that cannot be reached: SYNs, and when"});
+    bool fits = compare_schedule("SYN", due, due_count, times, count);
+    bool failed = client->status != 0 && program_count(client, "timed out") > 0;
+    if (linear == 0)
+        lab_verdict(fits && failed && count == due_count,
+                    "%d SYNs, each after twice the wait; connect gave up after %.1f s: "
+                    "2^(retries + 1) - 1 = 7",
+                    count, seconds);
+    else
+        lab_verdict(fits && failed && count > 3,
+                    "%d SYNs, the first %d a second apart; connect gave up after %.1f s as before",
+                    count, due_count, seconds);
+    lab_look("sysctl net.ipv4.tcp_syn_retries net.ipv4.tcp_syn_linear_timeouts");
+}
+
+static void show_doubling_syns(void)
+{
+    show_syns(0, 3);
+}
+
+static void show_linear_syns(void)
+{
+    show_syns(4, 5);
+}
+
+/* Lets the SYN of a handshake through and nothing that comes after it. */
+static enum wire_verdict drop_all_but_syn(const struct frame *frame, void *context)
+{
+    (void)context;
+    return frame->from == HOST_CLIENT && frame->tcp && !(frame->segment.flags & SEGMENT_SYN)
+               ? WIRE_DROP
+               : WIRE_PASS;
+}
+
+static int half_open(void)
+{
+    lab_enter(HOST_SERVER);
+    int count = lab_sockets(SOCKET_SYN_RECV, lab_port()).count;
+    lab_enter(HOST_CLIENT);
+    return count;
+}
+
+static void show_syn_acks(void)
+{
+    static const double due[] = {0, 1, 3};
+    double times[16];
+
+    lab_set("net.ipv4.tcp_synack_retries", "2");
+    struct program *server = server_start("04-timeout", " ");
+    wire_set_judge(lab_wire, drop_all_but_syn, NULL);
+    int64_t start = clock_ns();
+    int client = lab_connect();
+    while (half_open() > 0 && lab_waits(start, 30))
+        lab_sleep(0.02);
+    double seconds = clock_seconds_since(start), promised = 0;
+    program_numbers(server, "longest handshake: ", &promised, 1);
+    int count = times_of(HOST_SERVER, SEGMENT_SYN | SEGMENT_ACK, times, 16);
+    lab_ladder(NULL, &(struct ladder){.title = "The last segment of the handshake never comes"});
+    bool fits = compare_schedule("SYN ACK", due, 3, times, count);
+    lab_verdict(fits && promised == 7 && seconds > 6.5 && seconds < 9,
+                "after %.1f s the server forgot the handshake; stage 04 says: longest handshake "
+                "%.0f s",
+                seconds, promised);
+    lab_look("ss -tano state syn-recv; sysctl net.ipv4.tcp_synack_retries");
+    close(client);
+    program_stop(server);
+}
+
+static void show_connect_timeout(void)
+{
+    wire_cut(lab_wire, true);
+    struct program *without = client_start("03-listen-queue", "--connections 1");
+    int64_t start = clock_ns();
+    struct program *with = client_run("04-timeout", "--connect-timeout 0.5 Hello");
+    double seconds = clock_seconds_since(start);
+    lab_sleep(1.5);
+    bool still = !program_ended(without);
+    long retries = sysctl_or("net.ipv4.tcp_syn_retries", 6);
+    lab_table("client\twhat connect does");
+    lab_row("without a limit\t%s", still ? "still tries after 2 s" : "has given up");
+    lab_row("--connect-timeout 0.5\t%s after %.2f s", with->status == 1 ? "gives up" : "?",
+            seconds);
+    lab_table_end();
+    lab_verdict(
+        still && with->status == 1 && seconds > 0.4 && seconds < 1.5,
+        "SO_SNDTIMEO ends a connect too; the kernel, with tcp_syn_retries = %ld, would take "
+        "at least %ld s",
+        retries, (2L << retries) - 1);
+    lab_look("build/04-timeout/client --host 192.0.2.1 --connect-timeout 2 Hello");
+    program_stop(without);
+}
+
+/* Cuts the cable, both ways, behind the first data that comes from the client. */
+static enum wire_verdict cut_behind_data(const struct frame *frame, void *context)
+{
+    bool *cut = context;
+
+    if (*cut)
+        return WIRE_DROP;
+    *cut = frame->tcp && frame->from == HOST_CLIENT && frame->segment.payload > 0;
+    return WIRE_PASS;
+}
+
+/* How long a server keeps a connection whose cable was cut while it answers; 0: longer than
+   limit. */
+static double seconds_kept(const char *options, double limit)
+{
+    bool cut = false;
+
+    lab_new_port();
+    struct program *server = server_start("04-timeout", "%s", options);
+    lab_forget();
+    wire_set_judge(lab_wire, cut_behind_data, &cut);
+    struct program *client = client_start("04-timeout", "Hello");
+    program_says(client, "connected to", 1);
+    int64_t start = clock_ns();
+    while (program_count(server, "closed: ") == 0 && clock_seconds_since(start) < limit)
+        lab_sleep(0.01);
+    double seconds = program_count(server, "closed: ") > 0 ? clock_seconds_since(start) : 0;
+    if (seconds > 0)
+        lab_ladder(NULL, &(struct ladder){
+                             .title = "The cable is cut: the answer goes out again and again"});
+    program_kill(client);
+    wire_set_judge(lab_wire, NULL, NULL);
+    program_kill(server);
+    return seconds;
+}
+
+static void show_user_timeout(void)
+{
+    double with = seconds_kept("--user-timeout 1", 10);
+    double without = seconds_kept(" ", fmax(3 * with, 4));
+
+    lab_table("server\tgives the connection up");
+    if (without > 0)
+        lab_row("stage 04\tafter %.1f s", without);
+    else
+        lab_row("stage 04\tnot within %.1f s", fmax(3 * with, 4));
+    if (with > 0)
+        lab_row("stage 04, --user-timeout 1\tafter %.1f s", with);
+    else
+        lab_row("stage 04, --user-timeout 1\tnot within 10 s");
+    lab_table_end();
+    lab_verdict(without == 0 && with > 0.9 && with < 3.5,
+                "TCP_USER_TIMEOUT gives up at the first retransmission after its time");
+    lab_look("ss -tno   (the timer 'on', and the retransmissions behind it)");
+}
+
+static const struct part parts[] = {
+    {.name = "silent",
+     .question = "A client connects and says nothing. How long do others wait?",
+     .run = show_silent,
+     .quick = true},
+    {.name = "reads-nothing",
+     .question = "And a client that never reads its answers?",
+     .run = show_reads_nothing,
+     .waits = true},
+    {.name = "connect-timeout",
+     .question = "The server cannot be reached. How long does connect try?",
+     .run = show_connect_timeout,
+     .needs_wire = true,
+     .waits = true},
+    {.name = "syns",
+     .question = "When does an unanswered SYN go out again? (tcp_syn_retries = 2)",
+     .run = show_doubling_syns,
+     .needs_wire = true,
+     .waits = true},
+    {.name = "linear-syns",
+     .question = "The same since Linux 6.5, with net.ipv4.tcp_syn_linear_timeouts = 4",
+     .run = show_linear_syns,
+     .needs_wire = true,
+     .waits = true},
+    {.name = "syn-acks",
+     .question = "And an unanswered SYN ACK? (tcp_synack_retries = 2)",
+     .run = show_syn_acks,
+     .needs_wire = true,
+     .waits = true},
+    {.name = "user-timeout",
+     .question = "The cable is cut in the middle of an answer. And then?",
+     .run = show_user_timeout,
+     .delay_ns = 5 * MILLISECOND,
+     .needs_wire = true,
+     .waits = true},
+    {.name = NULL},
+};
+
+int main(int argc, char **argv)
+{
+    return lab_main(argc, argv, "04", "how long to wait", parts);
+}

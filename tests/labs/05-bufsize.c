@@ -1,0 +1,234 @@
+/* How much may be on its way: throughput against the receive buffer, over paths of different
+   length; the kernel's own tuning; what it makes of the number that it is given. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/clock.h"
+#include "common/sysctl.h"
+#include "tests/labs/lab.h"
+#include "tests/labs/plot.h"
+#include "tests/labs/program.h"
+
+/* The largest receive window that the server offered, in bytes: what it says in its segments,
+   scaled as it said in its SYN ACK. */
+static double largest_window(void)
+{
+    struct capture capture = wire_capture(lab_wire);
+    double largest = 0;
+    int scale = 0;
+
+    for (size_t i = 0; i < capture.count; i++) {
+        const struct frame *frame = &capture.frames[i];
+        if (!frame->tcp || frame->from != HOST_SERVER)
+            continue;
+        if (frame->segment.flags & SEGMENT_SYN)
+            scale = frame->segment.scale;
+        else
+            largest = fmax(largest, (double)frame->segment.window * (1 << scale));
+    }
+    free(capture.frames);
+    return largest;
+}
+
+/* Sends bytes there and back; returns MB/s in one direction, 0 where it failed. */
+static double throughput(const char *options, int bytes, double *window)
+{
+    double rate = 0;
+
+    lab_new_port();
+    struct program *server = server_start("05-bufsize", "-q %s", options);
+    lab_forget();
+    struct program *client = client_run("05-bufsize", "-q --send-bytes %d", bytes);
+    *window = largest_window();
+    char *output = program_output(client), *place = strstr(output, " s: ");
+    if (client->status == 0 && place != NULL)
+        rate = strtod(place + strlen(" s: "), NULL);
+    free(output);
+    program_stop(server);
+    return rate;
+}
+
+static const int buffers[] = {4096, 16384, 65536, 262144};
+enum { BUFFERS = sizeof buffers / sizeof buffers[0] };
+
+static void show_window(void)
+{
+    static const int round_trips[] = {1, 10, 40};
+    static const int quick_round_trips[] = {20};
+    const int *trips = lab_quick ? quick_round_trips : round_trips;
+    int trip_count = lab_quick ? 1 : 3, runs = 0, fitting = 0;
+    double rates[BUFFERS] = {0}, windows[BUFFERS] = {0};
+    long most = sysctl_or("net.core.rmem_max", 212992);
+
+    plot_begin(&(struct plot){.title = "Throughput against the receive window",
+                              .x = "window in bytes",
+                              .y = "MB/s each way",
+                              .unit = "MB/s",
+                              .log_x = true,
+                              .log_y = true});
+    lab_table("round trip\t--recv-buffer\twindow offered\twindow / round trip\tmeasured");
+    for (int t = 0; t < trip_count; t++) {
+        char name[64];
+        lab_delay(trips[t] * MILLISECOND / 2);
+        snprintf(name, sizeof name, "round trip %d ms", trips[t]);
+        plot_series(name, PLOT_POINTS);
+        for (int i = 0; i < BUFFERS && buffers[i] <= most; i++) {
+            char option[32];
+            /* About a third of a second, which is long against the slow start. */
+            double bytes = 0.35 * buffers[i] * 1e3 / trips[t];
+            snprintf(option, sizeof option, "--recv-buffer %d", buffers[i]);
+            rates[i] = throughput(option, (int)fmin(fmax(bytes, 40000), 2e7), &windows[i]);
+            double expected = windows[i] / trips[t] / 1e3;
+            lab_row("%d ms\t%d\t%.0f\t%.3g MB/s\t%.3g MB/s", trips[t], buffers[i], windows[i],
+                    expected, rates[i]);
+            plot_point(windows[i], rates[i]);
+            runs++;
+            fitting += rates[i] > 0.4 * expected && rates[i] < 1.2 * expected;
+            program_show(false);
+        }
+    }
+    for (int t = 0; t < trip_count; t++) {
+        char name[64];
+        snprintf(name, sizeof name, "window / %d ms", trips[t]);
+        plot_series(name, PLOT_LINE);
+        for (int i = 0; i < BUFFERS; i++)
+            plot_point(windows[i], windows[i] / trips[t] / 1e3);
+    }
+    lab_table_end();
+    plot_end();
+    /* At 1 ms the programs themselves may be the limit. */
+    int most_expected = lab_quick ? runs : runs - 2;
+    lab_verdict(fitting >= most_expected && rates[2] > 5 * rates[0],
+                "no more than a window goes out in a round trip: window / round trip is the limit");
+    if (fitting >= most_expected && rates[0] > 0) {
+        char text[2][64];
+        snprintf(text[0], sizeof text[0], "%.2f MB/s", rates[0]);
+        snprintf(text[1], sizeof text[1], "%.2f MB/s", rates[2]);
+        lab_compare("--recv-buffer 4096, 65536", text[0], text[1], rates[2] / rates[0]);
+    }
+    lab_look("ss -tmi 'sport = :9999'   (skmem, rcv_space, rtt, delivery_rate)");
+}
+
+static void show_small_window(void)
+{
+    double window, rate = throughput("--recv-buffer 4096", 40000, &window);
+
+    lab_ladder(NULL,
+               &(struct ladder){.title = "A small receive buffer: one window in each round trip",
+                                .together_ns = 3 * MILLISECOND,
+                                .at_most = 16});
+    lab_verdict(rate > 0 && rate < 2 * window / 20e3,
+                "%.2f MB/s: after each window the client waits for the ACK, a round trip of 20 ms",
+                rate);
+}
+
+/* The window that the server offers, over time. */
+static double plot_window(const char *name)
+{
+    struct capture capture = wire_capture(lab_wire);
+    int scale = 0;
+    int64_t start = 0, last = 0;
+    double largest = 0;
+
+    plot_series(name, PLOT_LINE);
+    for (size_t i = 0; i < capture.count; i++) {
+        const struct frame *frame = &capture.frames[i];
+        if (!frame->tcp || frame->from != HOST_SERVER)
+            continue;
+        if (frame->segment.flags & SEGMENT_SYN) {
+            scale = frame->segment.scale;
+            start = frame->sent_ns;
+            continue;
+        }
+        double window = (double)frame->segment.window * (1 << scale);
+        largest = fmax(largest, window);
+        if (frame->sent_ns - last > 5 * MILLISECOND) {
+            last = frame->sent_ns;
+            plot_point((double)(last - start) / 1e9, window / 1024);
+        }
+    }
+    free(capture.frames);
+    return largest;
+}
+
+static void show_autotuning(void)
+{
+    struct cable cable = {.delay_ns = 20 * MILLISECOND, .rate = 100000000};
+    double window;
+
+    wire_set(lab_wire, HOST_CLIENT, &cable);
+    wire_set(lab_wire, HOST_SERVER, &cable);
+    plot_begin(&(struct plot){.title = "The window that the server offers (40 ms, 100 Mbit/s)",
+                              .x = "seconds",
+                              .y = "KiB",
+                              .unit = "KiB"});
+    double fixed_rate = throughput("--recv-buffer 65536", 1500000, &window);
+    double fixed = plot_window("--recv-buffer 65536");
+    double rate = throughput(" ", 8000000, &window);
+    double tuned = plot_window("the kernel's own tuning");
+    lab_table("receive buffer\tlargest window\tthroughput");
+    lab_row("65536\t%.0f KiB\t%.2f MB/s", fixed / 1024, fixed_rate);
+    lab_row("the kernel's\t%.0f KiB\t%.2f MB/s", tuned / 1024, rate);
+    lab_table_end();
+    plot_end();
+    lab_verdict(tuned > 3 * fixed && rate > 2 * fixed_rate,
+                "left alone, the kernel lets the buffer grow with what comes; a size of one's own "
+                "ends that");
+    lab_look("sysctl net.ipv4.tcp_rmem net.ipv4.tcp_moderate_rcvbuf");
+}
+
+static void show_sizes(void)
+{
+    long most = sysctl_or("net.core.rmem_max", 212992);
+    long asked[] = {1, 4096, 65536, most, 2 * most};
+    enum { COUNT = sizeof asked / sizeof asked[0] };
+    double got[COUNT] = {0};
+
+    lab_table("asked\tgot\tnet.core.rmem_max");
+    for (int i = 0; i < COUNT; i++) {
+        lab_new_port();
+        struct program *server = server_start("05-bufsize", "--recv-buffer %ld", asked[i]);
+        char text[64];
+        snprintf(text, sizeof text, "SO_RCVBUF: asked %ld, got ", asked[i]);
+        program_numbers(server, text, &got[i], 1);
+        lab_row("%ld\t%.0f\t%ld", asked[i], got[i], most);
+        program_stop(server);
+        program_show(false);
+    }
+    lab_table_end();
+    lab_verdict(got[0] > 1 && (long)got[1] == 2 * asked[1] && (long)got[2] == 2 * asked[2] &&
+                    (long)got[3] == 2 * most && (long)got[4] == 2 * most,
+                "the kernel doubles what is asked, after it has cut it to net.core.rmem_max, and "
+                "has a least size");
+    lab_look("sysctl net.core.rmem_max net.core.wmem_max");
+}
+
+static const struct part parts[] = {
+    {.name = "window",
+     .question = "How fast can it be with a receive buffer of this size?",
+     .run = show_window,
+     .delay_ns = 10 * MILLISECOND,
+     .needs_wire = true,
+     .quick = true},
+    {.name = "small-window",
+     .question = "What does that look like on the wire?",
+     .run = show_small_window,
+     .delay_ns = 10 * MILLISECOND,
+     .needs_wire = true},
+    {.name = "autotuning",
+     .question = "And if nobody sets a size?",
+     .run = show_autotuning,
+     .delay_ns = 20 * MILLISECOND,
+     .needs_wire = true},
+    {.name = "sizes",
+     .question = "What does the kernel make of the size it is asked for?",
+     .run = show_sizes},
+    {.name = NULL},
+};
+
+int main(int argc, char **argv)
+{
+    return lab_main(argc, argv, "05", "buffers", parts);
+}

@@ -1,0 +1,236 @@
+/* A thread for each client: who waits for whom, how many at once, and what a client costs. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "common/clock.h"
+#include "common/stream.h"
+#include "tests/labs/lab.h"
+#include "tests/labs/plot.h"
+#include "tests/labs/program.h"
+
+/* Three clients at once, while a silent one is there: how many have their reply within a
+   second, and how long the slowest of them took, in ms. */
+static int served_beside_silent(const char *stage, double *slowest)
+{
+    double times[3] = {0};
+
+    lab_new_port();
+    struct program *server = server_start(stage, " ");
+    lab_forget();
+    struct program *silent = silent_client(server);
+    struct program *clients = client_run("08-threaded", "--clients 3 --timeout 1 Hello");
+    int served = program_numbers(clients, "reply of 5 bytes after ", times, 3);
+    *slowest = 0;
+    for (int i = 0; i < served; i++)
+        *slowest = times[i] > *slowest ? times[i] : *slowest;
+    if (served > 0)
+        lab_ladder(NULL, &(struct ladder){
+                             .title = "A silent client (a), and three others answered beside it",
+                             .keep = lab_no_bare_ack});
+    program_stop(silent);
+    program_stop(server);
+    return served;
+}
+
+static void show_silent(void)
+{
+    double slowest[2];
+    int served[2];
+
+    served[0] = served_beside_silent("07-binary-struct", &slowest[0]);
+    served[1] = served_beside_silent("08-threaded", &slowest[1]);
+    lab_table("server\tof 3 clients have a reply within 1 s\tthe slowest after");
+    lab_row("stage 07\t%d\t-", served[0]);
+    if (served[1] > 0)
+        lab_row("stage 08\t%d\t%.2f ms", served[1], slowest[1]);
+    else
+        lab_row("stage 08\t0\t-");
+    lab_table_end();
+    bool seen = served[0] == 0 && served[1] == 3;
+    lab_verdict(seen, "a silent client stops all others at stage 07, and nobody at stage 08");
+    if (seen) {
+        char text[64];
+        snprintf(text, sizeof text, "%.2f ms", slowest[1]);
+        lab_compare("--threads on", "no reply in 1 s", text, 1e3 / slowest[1]);
+    }
+    lab_look("ps -T -p SERVER   (a line for each thread)");
+}
+
+/* ---- all at once ---- */
+
+/* How long it takes until each of so many clients, that come together, has its reply, in ms. */
+static double all_at_once(const char *stage, int clients)
+{
+    double seconds = 0;
+
+    lab_new_port();
+    struct program *server = server_start(stage, "-q");
+    struct program *crowd = client_run("08-threaded", "--clients %d Hello", clients);
+    if (crowd->status != 0)
+        lab_fail("not every client had its reply; the log is %s", crowd->log_path);
+    program_numbers(crowd, "had every reply, in ", &seconds, 1);
+    program_stop(server);
+    return seconds * 1e3;
+}
+
+static void show_all_at_once(void)
+{
+    static const int clients[] = {2, 10, 100, 1000};
+    enum { COUNT = sizeof clients / sizeof clients[0] };
+    double one_by_one[COUNT], threads[COUNT];
+
+    lab_say("each client connects, sends 5 bytes, reads the reply and ends; a round trip is 2 ms");
+    for (int i = 0; i < COUNT; i++) {
+        one_by_one[i] = all_at_once("07-binary-struct", clients[i]);
+        threads[i] = all_at_once("08-threaded", clients[i]);
+        program_show(false);
+    }
+    lab_table("clients\tstage 07\tstage 08\tstage 07\tstage 08");
+    for (int i = 0; i < COUNT; i++)
+        lab_row("%d\t%.0f ms\t%.0f ms\t%.0f/s\t%.0f/s", clients[i], one_by_one[i], threads[i],
+                clients[i] / one_by_one[i] * 1e3, clients[i] / threads[i] * 1e3);
+    lab_table_end();
+    plot_begin(&(struct plot){.title = "Until all clients have their reply (round trip 2 ms)",
+                              .x = "clients at once",
+                              .y = "ms",
+                              .unit = "ms",
+                              .log_x = true,
+                              .log_y = true});
+    plot_series("stage 07, one at a time", PLOT_LINE);
+    for (int i = 0; i < COUNT; i++)
+        plot_point(clients[i], one_by_one[i]);
+    plot_series("stage 08, a thread each", PLOT_LINE);
+    for (int i = 0; i < COUNT; i++)
+        plot_point(clients[i], threads[i]);
+    plot_end();
+    lab_verdict(one_by_one[2] > 4 * threads[2],
+                "one at a time, each client costs all others a round trip: 100 took %.0f ms, with "
+                "threads %.0f ms",
+                one_by_one[2], threads[2]);
+    lab_look("make bench   (and without a round trip to wait for?)");
+}
+
+/* ---- speed and memory, as make bench measures them ---- */
+
+static void show_speed(void)
+{
+    const char *folder = getenv("LAB_BUILD");
+    char command[512], line[256];
+    double connections, bare, stage, ratio, clients, kib, each = 0, worst = 0;
+    int rows = 0;
+
+    snprintf(command, sizeof command,
+             "'%s/tests/bench/bench' --server '%s/08-threaded/server' --rounds 3 --round 0.1",
+             folder != NULL ? folder : "build", folder != NULL ? folder : "build");
+    lab_say("$ build/tests/bench/bench --rounds 3 --round 0.1");
+    FILE *bench = popen(command, "r");
+    if (bench == NULL)
+        lab_fail("popen");
+    plot_begin(&(struct plot){.name = "requests",
+                              .title = "Requests per second, 64 bytes each",
+                              .x = "connections",
+                              .y = "requests/s",
+                              .unit = "requests/s",
+                              .log_x = true});
+    plot_series("stage 08", PLOT_LINE);
+    double rates[8][2] = {{0}}, memory[8][2] = {{0}};
+    int sizes = 0;
+    while (fgets(line, sizeof line, bench) != NULL) {
+        if (rows < 8 && sscanf(line, "%lf %lf %lf %lf", &connections, &bare, &stage, &ratio) == 4) {
+            plot_point(connections, stage);
+            rates[rows][0] = connections;
+            rates[rows++][1] = bare;
+            worst = worst == 0 || ratio < worst ? ratio : worst;
+        }
+        if (sizes < 8 && sscanf(line, "%lf idle connections: %lf KiB resident, %lf", &clients, &kib,
+                                &each) == 3) {
+            memory[sizes][0] = clients;
+            memory[sizes++][1] = kib / 1024;
+        }
+        if (*line != '\n')
+            printf("    %s", line);
+    }
+    int status = pclose(bench);
+    plot_series("a bare loop with threads", PLOT_LINE);
+    for (int i = 0; i < rows; i++)
+        plot_point(rates[i][0], rates[i][1]);
+    plot_end();
+    plot_begin(&(struct plot){.name = "memory",
+                              .title = "What idle clients cost stage 08",
+                              .x = "idle clients",
+                              .y = "MiB resident",
+                              .unit = "MiB"});
+    plot_series("stage 08", PLOT_LINE);
+    for (int i = 0; i < sizes; i++)
+        plot_point(memory[i][0], memory[i][1]);
+    plot_end();
+    lab_verdict(status == 0 && rows == 4 && worst > 0.5,
+                "stage 08 costs little beside the bare loop: %.2f of its requests at worst", worst);
+    lab_verdict(sizes > 0 && each > 0 && each < 64, "an idle client costs %.1f KiB of memory",
+                each);
+    lab_look("make bench");
+}
+
+/* ---- the limit ---- */
+
+static bool has_reply(int client)
+{
+    char bytes[8];
+
+    return recv(client, bytes, sizeof bytes, MSG_DONTWAIT) > 0;
+}
+
+static void show_limit(void)
+{
+    struct program *server = server_start("08-threaded", "--max-clients 2");
+    struct program *first = silent_client(server), *second = silent_client(server);
+    int third = lab_connect();
+
+    lab_say("a third client connects, and sends Hello");
+    send_all(third, "Hello", 5);
+    lab_settle();
+    lab_sleep(0.3);
+    lab_enter(HOST_SERVER);
+    int waiting = lab_sockets(SOCKET_LISTEN, lab_port()).waiting;
+    lab_enter(HOST_CLIENT);
+    bool early = has_reply(third);
+    program_stop(first);
+    bool answered = false;
+    for (int64_t start = clock_ns(); !answered && lab_waits(start, 10);)
+        answered = has_reply(third);
+    lab_table("clients being served\tin the accept queue\tthe third has a reply");
+    lab_row("2, the limit\t%d\t%s", waiting, early ? "yes" : "no");
+    lab_row("1, one has left\t0\t%s", answered ? "yes" : "no");
+    lab_table_end();
+    lab_verdict(waiting == 1 && !early && answered,
+                "at --max-clients the queue of stage 03 holds the others until one leaves");
+    lab_look("ss -ltn 'sport = :9999'   (Recv-Q)");
+    close(third);
+    program_stop(second);
+    program_stop(server);
+}
+
+static const struct part parts[] = {
+    {.name = "silent",
+     .question = "One client says nothing. What of three others?",
+     .run = show_silent,
+     .quick = true},
+    {.name = "all-at-once",
+     .question = "How long until everybody is answered?",
+     .run = show_all_at_once,
+     .delay_ns = MILLISECOND,
+     .needs_wire = true},
+    {.name = "speed",
+     .question = "And what does a client cost, in time and in memory?",
+     .run = show_speed},
+    {.name = "limit", .question = "What if more come than --max-clients?", .run = show_limit},
+    {.name = NULL},
+};
+
+int main(int argc, char **argv)
+{
+    return lab_main(argc, argv, "08", "a thread for each client", parts);
+}

@@ -1,0 +1,737 @@
+#include "tests/labs/lab.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "common/clock.h"
+#include "common/log.h"
+#include "common/options.h"
+#include "tests/labs/program.h"
+
+enum { NOT_ALLOWED = 77, LONGEST_PART = 90, MOST_PARTS = 16 };
+
+bool lab_quick = false;
+struct wire *lab_wire = NULL;
+const char *lab_address = SERVER_ADDRESS;
+
+static const char *only = "";
+static const struct option_spec options[] = {
+    OPTION_SWITCH("quick", &lab_quick, "the short form: the parts that show the most"),
+    OPTION_TEXT("part", &only, "only the part of this name"),
+    OPTION_END,
+};
+
+static const char *lab_number;
+static const struct part *part; /* the one that runs in this process */
+static int verdicts, verdicts_not_seen;
+
+/* Why there can be no wire here; empty where there can. */
+static struct hosts_refusal refusal;
+
+/* ---- paths ---- */
+
+struct lab_path lab_path(const char *name, const char *ending)
+{
+    struct lab_path path;
+
+    snprintf(path.text, sizeof path.text, "build/labs/%s/%s%s", lab_number, name, ending);
+    return path;
+}
+
+void lab_picture(const char *name, const char *ending)
+{
+    struct lab_path path = lab_path(part->name, ".pictures");
+    FILE *file = fopen(path.text, "a");
+
+    if (file == NULL || fprintf(file, "%s%s\n", name, ending) < 0 || fclose(file) != 0)
+        die("%s", path.text);
+}
+
+const char *lab_part_name(void)
+{
+    return part->name;
+}
+
+static FILE *create(const char *path)
+{
+    FILE *file = fopen(path, "w");
+
+    if (file == NULL)
+        die("%s", path);
+    return file;
+}
+
+static void finish(FILE *file, const char *path)
+{
+    if (fclose(file) != 0)
+        die("%s", path);
+}
+
+/* The folder for the results, empty. */
+static void make_folder(void)
+{
+    struct lab_path own = lab_path("", "");
+    const char *folders[] = {"build", "build/labs", own.text};
+    char command[600];
+
+    snprintf(command, sizeof command, "rm -rf '%s'", own.text);
+    if (*only == '\0' && system(command) != 0)
+        log_error("%s: failed", command);
+    for (int i = 0; i < 3; i++)
+        if (mkdir(folders[i], 0777) < 0 && errno != EEXIST)
+            die("%s", folders[i]);
+}
+
+/* ---- what a part says ---- */
+
+void lab_say(const char *format, ...)
+{
+    va_list arguments;
+
+    va_start(arguments, format);
+    fputs("  ", stdout);
+    vprintf(format, arguments);
+    putchar('\n');
+    va_end(arguments);
+    fflush(stdout);
+}
+
+void lab_look(const char *commands)
+{
+    if (!lab_quick)
+        lab_say("look yourself: %s", commands);
+}
+
+void lab_verdict(bool seen, const char *format, ...)
+{
+    va_list arguments;
+
+    va_start(arguments, format);
+    fputs(seen ? "  seen: " : "  NOT SEEN: ", stdout);
+    vprintf(format, arguments);
+    putchar('\n');
+    va_end(arguments);
+    fflush(stdout);
+    verdicts++;
+    verdicts_not_seen += !seen;
+}
+
+void lab_compare(const char *option, const char *without, const char *with, double factor)
+{
+    struct lab_path path = lab_path(part->name, ".row");
+    FILE *file = fopen(path.text, "a");
+
+    if (file == NULL)
+        die("%s", path.text);
+    fprintf(file, "%s\t%s\t%s\t%s\t", lab_number, option, without, with);
+    if (factor > 0)
+        fprintf(file, factor < 10 ? "%.1f\n" : "%.0f\n", factor);
+    else
+        fputs("-\n", file);
+    finish(file, path.text);
+}
+
+void lab_fail(const char *format, ...)
+{
+    va_list arguments;
+
+    va_start(arguments, format);
+    fputs("  FAILED: ", stdout);
+    vprintf(format, arguments);
+    putchar('\n');
+    va_end(arguments);
+    exit(EXIT_FAILURE);
+}
+
+void lab_not_allowed(const char *format, ...)
+{
+    va_list arguments;
+
+    va_start(arguments, format);
+    fputs("  not shown here: ", stdout);
+    vprintf(format, arguments);
+    putchar('\n');
+    va_end(arguments);
+    exit(NOT_ALLOWED);
+}
+
+/* ---- tables ---- */
+
+enum { MOST_ROWS = 64, MOST_COLUMNS = 10 };
+static char *rows[MOST_ROWS];
+static int row_count;
+
+void lab_table(const char *columns)
+{
+    row_count = 0;
+    rows[row_count++] = strdup(columns);
+}
+
+void lab_row(const char *format, ...)
+{
+    char text[512];
+    va_list arguments;
+
+    va_start(arguments, format);
+    vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    if (row_count < MOST_ROWS)
+        rows[row_count++] = strdup(text);
+}
+
+/* Columns on a terminal: multi-byte characters are one wide. */
+static int width_of(const char *text, size_t size)
+{
+    int width = 0;
+
+    for (size_t i = 0; i < size; i++)
+        width += ((unsigned char)text[i] & 0xc0) != 0x80;
+    return width;
+}
+
+/* Calls visit for each cell of a row. */
+static int cells(const char *row, const char *starts[MOST_COLUMNS], size_t sizes[MOST_COLUMNS])
+{
+    int count = 0;
+
+    for (; count < MOST_COLUMNS; row++) {
+        starts[count] = row;
+        sizes[count] = strcspn(row, "\t");
+        row += sizes[count++];
+        if (*row == '\0')
+            break;
+    }
+    return count;
+}
+
+void lab_table_end(void)
+{
+    struct lab_path path = lab_path(part->name, ".tsv");
+    FILE *file = create(path.text);
+    int widths[MOST_COLUMNS] = {0};
+    const char *starts[MOST_COLUMNS];
+    size_t sizes[MOST_COLUMNS];
+
+    for (int row = 0; row < row_count; row++) {
+        fprintf(file, "%s\n", rows[row]);
+        int count = cells(rows[row], starts, sizes);
+        for (int i = 0; i < count; i++) {
+            int width = width_of(starts[i], sizes[i]);
+            widths[i] = width > widths[i] ? width : widths[i];
+        }
+    }
+    finish(file, path.text);
+    putchar('\n');
+    for (int row = 0; row < row_count; row++) {
+        int count = cells(rows[row], starts, sizes);
+        fputs("    ", stdout);
+        for (int i = 0; i < count; i++) {
+            int pad = i + 1 < count ? widths[i] - width_of(starts[i], sizes[i]) + 2 : 0;
+            printf("%.*s%*s", (int)sizes[i], starts[i], pad, "");
+        }
+        putchar('\n');
+        free(rows[row]);
+    }
+    putchar('\n');
+    fflush(stdout);
+}
+
+/* ---- the wire ---- */
+
+static int64_t current_delay;
+
+static bool any(const struct frame *frame, void *context)
+{
+    (void)frame;
+    (void)context;
+    return true;
+}
+
+bool lab_of_port(const struct frame *frame, void *context)
+{
+    int port = *(int *)context;
+
+    return frame->tcp && (frame->from == HOST_CLIENT ? frame->segment.source_port
+                                                     : frame->segment.destination_port) == port;
+}
+
+bool lab_no_bare_ack(const struct frame *frame, void *context)
+{
+    (void)context;
+    return frame->tcp && (frame->segment.flags != SEGMENT_ACK || frame->segment.payload > 0);
+}
+
+int lab_first_port(void)
+{
+    struct capture capture = wire_capture(lab_wire);
+    int port = 0;
+
+    for (size_t i = 0; i < capture.count && port == 0; i++)
+        if (capture.frames[i].tcp && capture.frames[i].from == HOST_CLIENT &&
+            capture.frames[i].segment.flags & SEGMENT_SYN)
+            port = capture.frames[i].segment.source_port;
+    free(capture.frames);
+    return port;
+}
+
+void lab_settle(void)
+{
+    size_t before, now = 0;
+
+    if (lab_wire == NULL)
+        return;
+    int64_t start = clock_ns();
+    do {
+        before = now;
+        lab_sleep(0.03 + 2.0 * (double)current_delay / 1e9);
+        now = wire_count(lab_wire, any, NULL);
+    } while (now != before && lab_waits(start, 2));
+}
+
+void lab_forget(void)
+{
+    if (lab_wire == NULL)
+        return;
+    lab_settle();
+    wire_forget(lab_wire);
+}
+
+void lab_ladder(const char *name, const struct ladder *ladder)
+{
+    if (lab_wire == NULL)
+        return;
+    lab_settle();
+    if (name == NULL)
+        name = part->name;
+    struct capture capture = wire_capture(lab_wire);
+    struct lab_path pcap = lab_path(name, ".pcap"), svg = lab_path(name, ".svg");
+    FILE *file = create(pcap.text);
+
+    if (capture_write(&capture, file) < 0)
+        die("%s", pcap.text);
+    finish(file, pcap.text);
+    file = create(svg.text);
+    ladder_svg(file, ladder, &capture);
+    finish(file, svg.text);
+    lab_picture(name, ".svg");
+    if (!lab_quick) {
+        printf("    %s\n", ladder->title);
+        ladder_text(stdout, ladder, &capture);
+        putchar('\n');
+        fflush(stdout);
+    }
+    free(capture.frames);
+}
+
+void lab_enter(enum host host)
+{
+    if (lab_wire != NULL)
+        hosts_enter(host);
+}
+
+void lab_set(const char *name, const char *value)
+{
+    if (lab_wire == NULL)
+        lab_not_allowed("%s is the whole machine's, without a network of its own", name);
+    for (int host = HOST_SERVER; host >= HOST_CLIENT; host--) {
+        hosts_enter(host);
+        if (hosts_set(name, value) < 0)
+            lab_not_allowed("%s cannot be set: %s", name, error_text(errno).text);
+    }
+}
+
+bool lab_try_set(const char *name, const char *value)
+{
+    bool done = lab_wire != NULL;
+
+    for (int host = HOST_SERVER; host >= HOST_CLIENT && done; host--) {
+        hosts_enter(host);
+        done = hosts_set(name, value) == 0;
+    }
+    lab_enter(HOST_CLIENT);
+    return done;
+}
+
+void lab_delay(int64_t delay_ns)
+{
+    struct cable cable = {.delay_ns = delay_ns};
+
+    if (lab_wire == NULL)
+        return;
+    current_delay = delay_ns;
+    wire_set(lab_wire, HOST_CLIENT, &cable);
+    wire_set(lab_wire, HOST_SERVER, &cable);
+}
+
+void lab_sleep(double seconds)
+{
+    struct timespec time = {.tv_sec = (time_t)seconds,
+                            .tv_nsec = (long)((seconds - (double)(time_t)seconds) * 1e9)};
+
+    nanosleep(&time, NULL);
+}
+
+bool lab_waits(int64_t start, double limit)
+{
+    lab_sleep(0.001);
+    return clock_seconds_since(start) < limit;
+}
+
+/* ---- sockets ---- */
+
+static int used_port = 9999;
+
+int lab_port(void)
+{
+    return used_port;
+}
+
+void lab_new_port(void)
+{
+    used_port = lab_wire != NULL ? used_port + 1 : 0;
+}
+
+void lab_use_port(int port)
+{
+    used_port = port;
+}
+
+struct sockaddr_in lab_server_address(void)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)lab_port())};
+
+    inet_pton(AF_INET, lab_address, &address.sin_addr);
+    return address;
+}
+
+int lab_socket(void)
+{
+    int connection = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    if (connection < 0)
+        die("socket");
+    return connection;
+}
+
+int lab_connect(void)
+{
+    int connection = lab_socket();
+    struct sockaddr_in address = lab_server_address();
+
+    if (connect(connection, (struct sockaddr *)&address, sizeof address) < 0)
+        lab_fail("connect: %s", error_text(errno).text);
+    return connection;
+}
+
+int lab_connect_later(void)
+{
+    int connection = lab_socket();
+    struct sockaddr_in address = lab_server_address();
+
+    if (fcntl(connection, F_SETFL, O_NONBLOCK) < 0)
+        die("fcntl");
+    if (connect(connection, (struct sockaddr *)&address, sizeof address) < 0 &&
+        errno != EINPROGRESS)
+        lab_fail("connect: %s", error_text(errno).text);
+    return connection;
+}
+
+int lab_connected(int connection)
+{
+    struct pollfd ready = {.fd = connection, .events = POLLOUT};
+    int error = 0;
+    socklen_t size = sizeof error;
+
+    if (poll(&ready, 1, 0) == 0)
+        return 0;
+    getsockopt(connection, SOL_SOCKET, SO_ERROR, &error, &size);
+    errno = error;
+    return error == 0 ? 1 : -1;
+}
+
+static long counter_in(const char *path, const char *name)
+{
+    FILE *file = fopen(path, "r");
+    static char names[8192], values[8192];
+    long found = -1;
+
+    while (file != NULL && found < 0 && fgets(names, sizeof names, file) != NULL &&
+           fgets(values, sizeof values, file) != NULL) {
+        char *rest_names = names, *rest_values = values, *one, *value;
+        while ((one = strsep(&rest_names, " \n")) != NULL &&
+               (value = strsep(&rest_values, " \n")) != NULL)
+            if (strcmp(one, name) == 0)
+                found = strtol(value, NULL, 10);
+    }
+    if (file != NULL)
+        fclose(file);
+    return found;
+}
+
+long lab_counter(const char *name)
+{
+    long value = counter_in("/proc/thread-self/net/netstat", name);
+
+    return value >= 0 ? value : counter_in("/proc/thread-self/net/snmp", name);
+}
+
+struct lab_sockets lab_sockets(int state, int port)
+{
+    struct lab_sockets result = {0};
+    FILE *file = fopen("/proc/thread-self/net/tcp", "r");
+    char line[512];
+
+    if (file == NULL)
+        die("/proc/thread-self/net/tcp");
+    while (fgets(line, sizeof line, file) != NULL) {
+        unsigned local, is, waiting, timer;
+        unsigned long ticks;
+        if (sscanf(line, " %*d: %*8x:%x %*8x:%*x %x %*x:%x %x:%lx", &local, &is, &waiting, &timer,
+                   &ticks) != 5 ||
+            (int)is != state || (port != 0 && (int)local != port))
+            continue;
+        if (result.count++ == 0) {
+            result.waiting = (int)waiting;
+            result.timer = (double)ticks / (double)sysconf(_SC_CLK_TCK);
+        }
+    }
+    fclose(file);
+    return result;
+}
+
+/* ---- the parts ---- */
+
+static void probe_refusal(void)
+{
+    int answer[2];
+
+    if (pipe(answer) < 0)
+        die("pipe");
+    pid_t child = fork();
+    if (child < 0)
+        die("fork");
+    if (child == 0) {
+        struct cable cable = {0};
+        if (hosts_create(&refusal) < 0 && write(answer[1], refusal.text, strlen(refusal.text)) < 0)
+            _exit(EXIT_FAILURE);
+        if (*refusal.text == '\0') {
+            /* die() where there are no packet sockets. */
+            dup2(answer[1], STDERR_FILENO);
+            wire_stop(wire_start(&cable));
+        }
+        _exit(EXIT_SUCCESS);
+    }
+    close(answer[1]);
+    size_t size = 0;
+    ssize_t count;
+    while ((count = read(answer[0], refusal.text + size, sizeof refusal.text - 1 - size)) > 0)
+        size += (size_t)count;
+    refusal.text[size] = '\0';
+    close(answer[0]);
+    while (waitpid(child, NULL, 0) < 0 && errno == EINTR)
+        continue;
+}
+
+/* In the part's own process. */
+static void run_part(void)
+{
+    struct cable cable = {.delay_ns = part->delay_ns};
+
+    alarm(LONGEST_PART);
+    printf("\n%s\n", part->question);
+    fflush(stdout);
+    if (*refusal.text == '\0') {
+        if (hosts_create(&refusal) < 0)
+            lab_not_allowed("%s", refusal.text);
+        lab_wire = wire_start(&cable);
+        current_delay = part->delay_ns;
+    } else if (part->needs_wire) {
+        lab_not_allowed("%s", refusal.text);
+    } else {
+        lab_address = "127.0.0.1";
+        lab_use_port(0);
+    }
+    part->run();
+    if (verdicts == 0)
+        lab_fail("the part gave no verdict");
+    exit(verdicts_not_seen > 0 ? EXIT_FAILURE : EXIT_SUCCESS);
+}
+
+/* Starts a part; what it says goes to the descriptor. */
+static pid_t start_part(const struct part *which, int output)
+{
+    fflush(stdout);
+    pid_t parent = getpid(), child = fork();
+
+    if (child < 0)
+        die("fork");
+    if (child > 0)
+        return child;
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != parent)
+        _exit(EXIT_FAILURE);
+    dup2(output, STDOUT_FILENO);
+    part = which;
+    run_part();
+    return 0;
+}
+
+/* On a terminal with its colours; they are never in a file. */
+static void print_line(const char *line)
+{
+    static int colours = -1;
+    const char *colour = "";
+
+    if (colours < 0)
+        colours = isatty(STDOUT_FILENO) && getenv("NO_COLOR") == NULL;
+    if (colours && strncmp(line, "  seen:", 7) == 0)
+        colour = "\033[32m";
+    else if (colours &&
+             (strncmp(line, "  NOT SEEN:", 11) == 0 || strncmp(line, "  FAILED", 8) == 0))
+        colour = "\033[31m";
+    else if (colours && strstr(line, "$ build/") != NULL)
+        colour = "\033[36m";
+    else if (colours && *line != ' ' && *line != '\n')
+        colour = "\033[1m";
+    fputs(colour, stdout);
+    fputs(line, stdout);
+    fputs(*colour != '\0' ? "\033[0m" : "", stdout);
+    fflush(stdout);
+}
+
+/* Passes on to the terminal, and to a file where there is one, what comes. */
+static void pass_on(FILE *from, FILE *copy)
+{
+    char line[4096];
+
+    while (fgets(line, sizeof line, from) != NULL) {
+        if (copy != NULL)
+            fputs(line, copy);
+        print_line(line);
+    }
+    fclose(from);
+}
+
+/* Returns the part's status: 0, 1 or 77. */
+static int end_of_part(pid_t child, const struct part *which)
+{
+    int status = 0;
+
+    while (waitpid(child, &status, 0) < 0 && errno == EINTR)
+        continue;
+    if (WIFEXITED(status) &&
+        (WEXITSTATUS(status) == EXIT_SUCCESS || WEXITSTATUS(status) == NOT_ALLOWED))
+        return WEXITSTATUS(status);
+    if (WIFSIGNALED(status))
+        printf("  FAILED: the part %s was ended by signal %d%s\n", which->name, WTERMSIG(status),
+               WTERMSIG(status) == SIGALRM ? ": it took too long" : "");
+    return EXIT_FAILURE;
+}
+
+static int run_in_front(const struct part *which)
+{
+    int output[2];
+    struct lab_path path = lab_path(which->name, ".txt");
+    FILE *copy = create(path.text);
+
+    if (pipe(output) < 0)
+        die("pipe");
+    pid_t child = start_part(which, output[1]);
+    close(output[1]);
+    pass_on(fdopen(output[0], "r"), copy);
+    finish(copy, path.text);
+    return end_of_part(child, which);
+}
+
+static pid_t start_behind(const struct part *which)
+{
+    struct lab_path path = lab_path(which->name, ".txt");
+    FILE *output = create(path.text);
+    pid_t child = start_part(which, fileno(output));
+
+    fclose(output);
+    return child;
+}
+
+static int show_behind(pid_t child, const struct part *which)
+{
+    struct lab_path path = lab_path(which->name, ".txt");
+    int status = end_of_part(child, which);
+    FILE *output = fopen(path.text, "r");
+
+    if (output == NULL)
+        die("%s", path.text);
+    pass_on(output, NULL);
+    return status;
+}
+
+static bool belongs(const struct part *which)
+{
+    if (*only != '\0')
+        return strcmp(which->name, only) == 0;
+    return !lab_quick || which->quick;
+}
+
+/* The order of the parts, for who puts the results together. */
+static void write_order(const struct part *parts, const char *title)
+{
+    struct lab_path path = lab_path("parts", ".list");
+    FILE *file = create(path.text);
+
+    fprintf(file, "%s\n", title);
+    for (; parts->name != NULL; parts++)
+        if (belongs(parts))
+            fprintf(file, "%s\n", parts->name);
+    finish(file, path.text);
+}
+
+int lab_main(int argc, char **argv, const char *number, const char *title, const struct part *parts)
+{
+    pid_t behind[MOST_PARTS] = {0};
+    int ran = 0, not_seen = 0, not_allowed = 0;
+    char line[256];
+
+    parse_options(argc, argv, options, NULL);
+    signal(SIGPIPE, SIG_IGN);
+    lab_number = number;
+    make_folder();
+    write_order(parts, title);
+    probe_refusal();
+
+    snprintf(line, sizeof line, "== lab %s: %s ==\n", number, title);
+    print_line(line);
+    for (int i = 0; parts[i].name != NULL; i++)
+        if (belongs(&parts[i]) && parts[i].waits)
+            behind[i] = start_behind(&parts[i]);
+    for (int i = 0; parts[i].name != NULL; i++) {
+        if (!belongs(&parts[i]))
+            continue;
+        int status = behind[i] > 0 ? show_behind(behind[i], &parts[i]) : run_in_front(&parts[i]);
+        ran++;
+        not_seen += status == EXIT_FAILURE;
+        not_allowed += status == NOT_ALLOWED;
+    }
+    if (ran == 0) {
+        log_error("--part %s: no such part", only);
+        return EXIT_USAGE;
+    }
+    printf("\nlab %s: %d of %d seen", number, ran - not_seen - not_allowed, ran);
+    if (not_allowed > 0)
+        printf(", %d not allowed here", not_allowed);
+    printf("; results in build/labs/%s/\n", number);
+    return not_seen > 0 ? EXIT_FAILURE : not_allowed > 0 ? NOT_ALLOWED : EXIT_SUCCESS;
+}
