@@ -70,7 +70,7 @@ elif [ -n "$not_allowed" ]; then
     status=77
 fi
 if [ $quick = off ]; then
-    sh tests/labs/page.sh && echo "All tables and pictures: build/labs/index.html"
+    sh tests/labs/page.sh build/labs && echo "All tables and pictures: build/labs/index.html"
 else
     echo "More of each: make lab-01 … make lab-08. Now read 01-basic/, then make diff-02, diff-03 …"
 fi

@@ -120,7 +120,7 @@ int main(int argc, char **argv)
 {
     struct cable slow = {.delay_ns = 10000000}, fast = {.delay_ns = 0};
     struct sockaddr_in address = server_address();
-    struct hosts_refusal refusal;
+    struct hosts_refusal refusal = {""};
     int status = 0;
 
     parse_options(argc, argv, options, NULL);

@@ -263,6 +263,13 @@ static enum wire_verdict cut_behind_data(const struct frame *frame, void *contex
     return WIRE_PASS;
 }
 
+/* What arrived, and all that the server tries. */
+static bool arrived_or_server(const struct frame *frame, void *context)
+{
+    (void)context;
+    return frame->tcp && (frame->from == HOST_SERVER || frame->fate == FRAME_DELIVERED);
+}
+
 /* How long a server keeps a connection whose cable was cut while it answers; 0: longer than
    limit. */
 static double seconds_kept(const char *options, double limit)
@@ -280,8 +287,9 @@ static double seconds_kept(const char *options, double limit)
         lab_sleep(0.01);
     double seconds = program_count(server, "closed: ") > 0 ? clock_seconds_since(start) : 0;
     if (seconds > 0)
-        lab_ladder(NULL, &(struct ladder){
-                             .title = "The cable is cut: the answer goes out again and again"});
+        lab_ladder(
+            NULL, &(struct ladder){.title = "The cable is cut: the answer goes out again and again",
+                                   .keep = arrived_or_server});
     program_kill(client);
     wire_set_judge(lab_wire, NULL, NULL);
     program_kill(server);

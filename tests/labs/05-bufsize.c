@@ -66,8 +66,8 @@ static void show_window(void)
                               .x = "window in bytes",
                               .y = "MB/s each way",
                               .unit = "MB/s",
-                              .log_x = true,
-                              .log_y = true});
+                              .log_x = 2,
+                              .log_y = 10});
     lab_table("round trip\t--recv-buffer\twindow offered\twindow / round trip\tmeasured");
     for (int t = 0; t < trip_count; t++) {
         char name[64];

@@ -97,8 +97,8 @@ static void show_all_at_once(void)
                               .x = "clients at once",
                               .y = "ms",
                               .unit = "ms",
-                              .log_x = true,
-                              .log_y = true});
+                              .log_x = 10,
+                              .log_y = 10});
     plot_series("stage 07, one at a time", PLOT_LINE);
     for (int i = 0; i < COUNT; i++)
         plot_point(clients[i], one_by_one[i]);
@@ -117,14 +117,13 @@ static void show_all_at_once(void)
 
 static void show_speed(void)
 {
-    const char *folder = getenv("LAB_BUILD");
     char command[512], line[256];
     double connections, bare, stage, ratio, clients, kib, each = 0, worst = 0;
     int rows = 0;
 
     snprintf(command, sizeof command,
              "'%s/tests/bench/bench' --server '%s/08-threaded/server' --rounds 3 --round 0.1",
-             folder != NULL ? folder : "build", folder != NULL ? folder : "build");
+             lab_build, lab_build);
     lab_say("$ build/tests/bench/bench --rounds 3 --round 0.1");
     FILE *bench = popen(command, "r");
     if (bench == NULL)
@@ -134,7 +133,7 @@ static void show_speed(void)
                               .x = "connections",
                               .y = "requests/s",
                               .unit = "requests/s",
-                              .log_x = true});
+                              .log_x = 10});
     plot_series("stage 08", PLOT_LINE);
     double rates[8][2] = {{0}}, memory[8][2] = {{0}};
     int sizes = 0;

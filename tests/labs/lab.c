@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <ftw.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <signal.h>
@@ -28,10 +29,15 @@ bool lab_quick = false;
 struct wire *lab_wire = NULL;
 const char *lab_address = SERVER_ADDRESS;
 
+const char *lab_build = "build";
+
+static const char *results = "build/labs";
 static const char *only = "";
 static const struct option_spec options[] = {
     OPTION_SWITCH("quick", &lab_quick, "the short form: the parts that show the most"),
     OPTION_TEXT("part", &only, "only the part of this name"),
+    OPTION_TEXT("build", &lab_build, "where the built programs are"),
+    OPTION_TEXT("results", &results, "folder for what is found, in a folder for each lab"),
     OPTION_END,
 };
 
@@ -48,7 +54,7 @@ struct lab_path lab_path(const char *name, const char *ending)
 {
     struct lab_path path;
 
-    snprintf(path.text, sizeof path.text, "build/labs/%s/%s%s", lab_number, name, ending);
+    snprintf(path.text, sizeof path.text, "%s/%s/%s%s", results, lab_number, name, ending);
     return path;
 }
 
@@ -81,19 +87,27 @@ static void finish(FILE *file, const char *path)
         die("%s", path);
 }
 
-/* The folder for the results, empty. */
+static int remove_file(const char *path, const struct stat *status, int type, struct FTW *place)
+{
+    (void)status;
+    (void)type;
+    return place->level > 0 ? unlink(path) : 0;
+}
+
+/* The folder for the results: empty, unless only one part of them is made anew. */
 static void make_folder(void)
 {
     struct lab_path own = lab_path("", "");
-    const char *folders[] = {"build", "build/labs", own.text};
-    char command[600];
 
-    snprintf(command, sizeof command, "rm -rf '%s'", own.text);
-    if (*only == '\0' && system(command) != 0)
-        log_error("%s: failed", command);
-    for (int i = 0; i < 3; i++)
-        if (mkdir(folders[i], 0777) < 0 && errno != EEXIST)
-            die("%s", folders[i]);
+    /* Each folder of the path, where it is not there yet. */
+    for (char *slash = strchr(own.text + 1, '/'); slash != NULL; slash = strchr(slash + 1, '/')) {
+        *slash = '\0';
+        if (mkdir(own.text, 0777) < 0 && errno != EEXIST)
+            die("%s", own.text);
+        *slash = '/';
+    }
+    if (*only == '\0' && nftw(own.text, remove_file, 8, FTW_PHYS) != 0)
+        die("empty %s", own.text);
 }
 
 /* ---- what a part says ---- */
@@ -343,12 +357,15 @@ void lab_enter(enum host host)
         hosts_enter(host);
 }
 
+/* In this order, so that the caller ends up where it was. */
+static const enum host both[] = {HOST_SERVER, HOST_CLIENT};
+
 void lab_set(const char *name, const char *value)
 {
     if (lab_wire == NULL)
         lab_not_allowed("%s is the whole machine's, without a network of its own", name);
-    for (int host = HOST_SERVER; host >= HOST_CLIENT; host--) {
-        hosts_enter(host);
+    for (int i = 0; i < 2; i++) {
+        hosts_enter(both[i]);
         if (hosts_set(name, value) < 0)
             lab_not_allowed("%s cannot be set: %s", name, error_text(errno).text);
     }
@@ -358,8 +375,8 @@ bool lab_try_set(const char *name, const char *value)
 {
     bool done = lab_wire != NULL;
 
-    for (int host = HOST_SERVER; host >= HOST_CLIENT && done; host--) {
-        hosts_enter(host);
+    for (int i = 0; i < 2 && done; i++) {
+        hosts_enter(both[i]);
         done = hosts_set(name, value) == 0;
     }
     lab_enter(HOST_CLIENT);
@@ -594,10 +611,10 @@ static pid_t start_part(const struct part *which, int output)
 static void print_line(const char *line)
 {
     static int colours = -1;
-    const char *colour = "";
+    const char *colour = "", *no_colour = getenv("NO_COLOR");
 
     if (colours < 0)
-        colours = isatty(STDOUT_FILENO) && getenv("NO_COLOR") == NULL;
+        colours = isatty(STDOUT_FILENO) && (no_colour == NULL || *no_colour == '\0');
     if (colours && strncmp(line, "  seen:", 7) == 0)
         colour = "\033[32m";
     else if (colours &&
@@ -732,6 +749,6 @@ int lab_main(int argc, char **argv, const char *number, const char *title, const
     printf("\nlab %s: %d of %d seen", number, ran - not_seen - not_allowed, ran);
     if (not_allowed > 0)
         printf(", %d not allowed here", not_allowed);
-    printf("; results in build/labs/%s/\n", number);
+    printf("; results in %s\n", lab_path("", "").text);
     return not_seen > 0 ? EXIT_FAILURE : not_allowed > 0 ? NOT_ALLOWED : EXIT_SUCCESS;
 }

@@ -15,7 +15,7 @@
 #include "tests/labs/wire/ladder.h"
 #include "tests/labs/wire/wire.h"
 
-enum { MILLISECOND = 1000000 };
+#define MILLISECOND INT64_C(1000000) /* in ns */
 
 struct part {
     const char *name; /* of its files */
@@ -38,6 +38,7 @@ int lab_main(int argc, char **argv, const char *number, const char *title,
 extern bool lab_quick;          /* this is the quick form */
 extern struct wire *lab_wire;   /* NULL on 127.0.0.1 */
 extern const char *lab_address; /* of the server's host */
+extern const char *lab_build;   /* where the programs are: the folder build, or another one */
 
 /* The port of the servers and clients that are started from now on: at first 9999, which is
    nobody else's on a host of our own; on 127.0.0.1 the kernel chooses one for the first server.

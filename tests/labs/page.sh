@@ -1,6 +1,6 @@
 #!/bin/sh
-# Writes build/labs/index.html: what the labs found, on one page that needs no network.
-cd "$(dirname "$0")/../.." || exit 1
+# page.sh FOLDER writes FOLDER/index.html: what the labs found, on one page that needs no network.
+cd "$1" || exit 1
 
 # Text for HTML.
 escape() {
@@ -89,12 +89,12 @@ img { max-width: 100%; height: auto; }
 END
     printf '<p>Measured on this machine: Linux %s, %s, %s processors.</p>\n<ul>\n' \
         "$(uname -r | escape)" "$(uname -m)" "$(getconf _NPROCESSORS_ONLN)"
-    for folder in build/labs/[0-9][0-9]; do
+    for folder in [0-9][0-9]; do
         printf '<li><a href="#lab-%s">%s %s</a></li>\n' "$(basename "$folder")" \
             "$(basename "$folder")" "$(head -n 1 "$folder/parts.list" | escape)"
     done
     echo '</ul>'
-    for folder in build/labs/[0-9][0-9]; do
+    for folder in [0-9][0-9]; do
         printf '<h2 id="lab-%s">%s %s</h2>\n' "$(basename "$folder")" "$(basename "$folder")" \
             "$(head -n 1 "$folder/parts.list" | escape)"
         tail -n +2 "$folder/parts.list" | while read -r part; do
@@ -105,4 +105,4 @@ END
     done
     echo '</body>'
     echo '</html>'
-} >build/labs/index.html
+} >index.html

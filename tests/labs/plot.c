@@ -71,7 +71,7 @@ static void print_bars(void)
         for (int i = 0; i < series->count; i += step) {
             double x = points[series->first + i].x, y = points[series->first + i].y;
             double part = most > 0 ? y / most : 0;
-            if (plot.log_y && y > 0)
+            if (plot.log_y > 0 && y > 0)
                 part = (log(y) - log(least) + 1) / (log(most) - log(least) + 1);
             int eighths = (int)lround(part * BAR_WIDTH * 8);
             static const char *const blocks[] = {"", "▏", "▎", "▍", "▌", "▋", "▊", "▉"};
@@ -92,17 +92,20 @@ static const char *const colours[] = {"#3b78e7", "#e0662f", "#2f9e5f", "#a05cc9"
 
 static void print_style(FILE *gnuplot, int index)
 {
-    switch (all_series[index].style) {
-    case PLOT_POINTS:
-        fprintf(gnuplot, "with points pt 7 ps 0.7 lc rgb '%s'", colours[index]);
-        break;
-    case PLOT_LINE:
-        fprintf(gnuplot, "with lines lw 2 lc rgb '%s'", colours[index]);
-        break;
-    case PLOT_BOXES:
-        fprintf(gnuplot, "with boxes fs solid 0.8 lc rgb '%s'", colours[index]);
-        break;
-    }
+    const struct series *series = &all_series[index];
+    int points_before = 0;
+
+    for (int s = 0; s < index; s++)
+        points_before += all_series[s].style == PLOT_POINTS;
+    const char *colour = colours[series->style == PLOT_LINE ? index - points_before : index];
+    if (series->style == PLOT_POINTS)
+        fprintf(gnuplot, "with points pt 7 ps 0.8 lc rgb '%s'", colour);
+    else if (series->style == PLOT_BOXES)
+        fprintf(gnuplot, "with boxes fs solid 0.8 lc rgb '%s'", colour);
+    else if (points_before == 0 && series->count <= MOST_BARS)
+        fprintf(gnuplot, "with linespoints lw 2 pt 7 ps 0.6 lc rgb '%s'", colour);
+    else
+        fprintf(gnuplot, "with lines lw %d lc rgb '%s'", points_before > 0 ? 1 : 2, colour);
 }
 
 /* Colours in the middle, so that they show on a light page and on a dark one. */
@@ -110,7 +113,7 @@ static void print_script(FILE *gnuplot, const char *path)
 {
     static const char grey[] = "#7d858e";
 
-    fprintf(gnuplot, "set terminal svg size 760,420 dynamic font 'sans-serif,13'\n");
+    fprintf(gnuplot, "set terminal svg size 760,420 dynamic noenhanced font 'sans-serif,13'\n");
     fprintf(gnuplot, "set output '%s'\n", path);
     fprintf(gnuplot, "set title \"%s\" tc rgb '%s'\n", plot.title, grey);
     fprintf(gnuplot, "set xlabel \"%s\" tc rgb '%s'\nset ylabel \"%s\" tc rgb '%s'\n", plot.x, grey,
@@ -120,8 +123,15 @@ static void print_script(FILE *gnuplot, const char *path)
             "set grid lc rgb '%s' lw 0.3\nset key outside bottom center horizontal tc "
             "rgb '%s'\n",
             grey, grey);
-    fprintf(gnuplot, "set boxwidth 0.6\n%s%s", plot.log_x ? "set logscale x 2\n" : "",
-            plot.log_y ? "set logscale y 10\n" : "set yrange [0:*]\n");
+    fprintf(gnuplot, "set key spacing 1.3 height 1\nset boxwidth 0.6\n");
+    if (all_series[0].style == PLOT_BOXES)
+        fputs("set xtics 1\n", gnuplot);
+    if (plot.log_x > 0)
+        fprintf(gnuplot, "set logscale x %d\n", plot.log_x);
+    if (plot.log_y > 0)
+        fprintf(gnuplot, "set logscale y %d\n", plot.log_y);
+    else
+        fputs("set yrange [0:*]\n", gnuplot);
     for (int s = 0; s < series_count; s++) {
         fprintf(gnuplot, "$series%d << END\n", s);
         for (int i = 0; i < all_series[s].count; i++)

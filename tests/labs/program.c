@@ -24,14 +24,6 @@ void program_show(bool shown)
     show = shown;
 }
 
-/* Where the built programs are: the tests put others in their place. */
-static const char *build_folder(void)
-{
-    const char *folder = getenv("LAB_BUILD");
-
-    return folder != NULL ? folder : "build";
-}
-
 static void show_command(enum host host, char **words)
 {
     if (!show)
@@ -40,7 +32,7 @@ static void show_command(enum host host, char **words)
            lab_wire == NULL      ? ""
            : host == HOST_SERVER ? "server"
                                  : "client",
-           words[0] + strlen(build_folder()));
+           words[0] + strlen(lab_build));
     for (int i = 1; words[i] != NULL; i++) {
         if (strlen(words[i]) > 40)
             printf(" %.3s...(%zu bytes)", words[i], strlen(words[i]));
@@ -227,7 +219,7 @@ static struct program *start_server(const char *stage, char *options)
     char *words[MOST_WORDS] = {path, "--host", (char *)(uintptr_t)lab_address};
     int count = 3;
 
-    snprintf(path, sizeof path, "%s/%s/server", build_folder(), stage);
+    snprintf(path, sizeof path, "%s/%s/server", lab_build, stage);
     if (lab_port() != 9999) {
         snprintf(port, sizeof port, "%d", lab_port());
         words[count++] = "--port";
@@ -275,6 +267,8 @@ struct program *server_start(const char *stage, const char *format, ...)
 /* ---- clients ---- */
 
 static struct program *start_client(const char *stage, const char *format, va_list arguments,
+                                    bool with_input) __attribute__((format(printf, 2, 0)));
+static struct program *start_client(const char *stage, const char *format, va_list arguments,
                                     bool with_input)
 {
     static char text[64 * 1024];
@@ -282,7 +276,7 @@ static struct program *start_client(const char *stage, const char *format, va_li
     char *words[MOST_WORDS] = {path, "--host", (char *)(uintptr_t)lab_address};
     int count = 3;
 
-    snprintf(path, sizeof path, "%s/%s/client", build_folder(), stage);
+    snprintf(path, sizeof path, "%s/%s/client", lab_build, stage);
     if (lab_port() != 9999) {
         snprintf(port, sizeof port, "%d", lab_port());
         words[count++] = "--port";

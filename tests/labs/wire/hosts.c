@@ -295,7 +295,7 @@ int hosts_create(struct hosts_refusal *refusal)
     /* Root can do without the user namespace, where that is what is forbidden. */
     if (become_root_inside() < 0 && geteuid() != 0)
         return refuse(refusal, "no user namespace");
-    for (int host = HOST_CLIENT; host <= HOST_WIRE; host++) {
+    for (enum host host = HOST_CLIENT; host <= HOST_WIRE; host++) {
         namespaces[host] = enter_new_namespace();
         sockets[host] = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
         if (namespaces[host] < 0 || sockets[host] < 0)
@@ -307,10 +307,11 @@ int hosts_create(struct hosts_refusal *refusal)
     if (bring_up(sockets[HOST_WIRE], WIRE_TO_CLIENT) < 0 ||
         bring_up(sockets[HOST_WIRE], WIRE_TO_SERVER) < 0)
         return refuse(refusal, "the wire's interfaces");
-    for (int host = HOST_CLIENT; host <= HOST_SERVER; host++)
+    for (enum host host = HOST_CLIENT; host <= HOST_SERVER; host++)
         if (set_up_host(sockets[host], addresses[host], &hardware[host]) < 0)
             return refuse(refusal, "the hosts' interfaces");
-    for (int host = HOST_SERVER; host >= HOST_CLIENT; host--) {
+    for (int i = 0; i < 2; i++) {
+        enum host host = i == 0 ? HOST_SERVER : HOST_CLIENT; /* so that the client's is entered */
         if (add_neighbour(sockets[host], addresses[1 - host], &hardware[1 - host]) < 0)
             return refuse(refusal, "the hosts' neighbours");
         hosts_enter(host);
@@ -320,7 +321,7 @@ int hosts_create(struct hosts_refusal *refusal)
             hosts_set("net.ipv4.tcp_no_metrics_save", "1") < 0)
             return refuse(refusal, "the hosts' settings");
     }
-    for (int host = HOST_CLIENT; host <= HOST_WIRE; host++)
+    for (enum host host = HOST_CLIENT; host <= HOST_WIRE; host++)
         close(sockets[host]);
     return 0;
 }

@@ -230,7 +230,7 @@ int main(int argc, char **argv)
     static char stack[64 * 1024] __attribute__((aligned(16)));
     char **command = argv + parse_options(argc, argv, options, "[-- COMMAND...]");
     struct cable cable = parse_cable();
-    struct hosts_refusal refusal;
+    struct hosts_refusal refusal = {""};
     int status = 0;
 
     if (join > 0)

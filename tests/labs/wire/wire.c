@@ -269,7 +269,7 @@ static void *relay_frames(void *argument)
         int64_t next = INT64_MAX;
 
         pthread_mutex_lock(&wire->lock);
-        for (int from = HOST_CLIENT; from <= HOST_SERVER; from++) {
+        for (enum host from = HOST_CLIENT; from <= HOST_SERVER; from++) {
             more |= receive_frames(wire, from);
             int64_t due = deliver_frames(wire, from);
             next = due < next ? due : next;
@@ -374,7 +374,7 @@ void wire_stop(struct wire *wire)
     pthread_mutex_unlock(&wire->lock);
     wake(wire);
     pthread_join(wire->relay, NULL);
-    for (int from = HOST_CLIENT; from <= HOST_SERVER; from++) {
+    for (enum host from = HOST_CLIENT; from <= HOST_SERVER; from++) {
         struct direction *direction = &wire->directions[from];
         drop_all(&direction->under_way);
         drop_all(&direction->held);
@@ -413,7 +413,7 @@ void wire_set_judge(struct wire *wire, wire_judge *judge, void *context)
 void wire_release(struct wire *wire)
 {
     pthread_mutex_lock(&wire->lock);
-    for (int from = HOST_CLIENT; from <= HOST_SERVER; from++)
+    for (enum host from = HOST_CLIENT; from <= HOST_SERVER; from++)
         while (wire->directions[from].held.first != NULL)
             enter_cable(wire, &wire->directions[from], take(&wire->directions[from].held),
                         clock_ns());
@@ -451,7 +451,7 @@ void wire_forget(struct wire *wire)
 {
     pthread_mutex_lock(&wire->lock);
     wire->count = wire->missed = 0;
-    for (int from = HOST_CLIENT; from <= HOST_SERVER; from++) {
+    for (enum host from = HOST_CLIENT; from <= HOST_SERVER; from++) {
         struct queue *queues[] = {&wire->directions[from].under_way, &wire->directions[from].held};
         for (int i = 0; i < 2; i++)
             for (struct parcel *parcel = queues[i]->first; parcel != NULL; parcel = parcel->next)

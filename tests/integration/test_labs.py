@@ -1,0 +1,244 @@
+"""The labs: each sees its effect with the course's programs, and says so when it is not there."""
+
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from course import run, wait_until
+
+NOT_ALLOWED = 77
+ROOT = Path(__file__).resolve().parents[2]
+LABS = sorted(path.stem for path in (ROOT / "tests" / "labs").glob("[0-9][0-9]-*.c"))
+
+
+@pytest.fixture
+def lab(build, tmp_path, request):
+    """lab(name, *options) runs a lab to its end, with its results in a folder of the test's."""
+    request.node.reports = []
+
+    def run_lab(name, *options, programs=None, before=()):
+        command = [*before, build / "tests" / "labs" / name]
+        command += ["--build", programs or build, "--results", tmp_path / "labs", *options]
+        result = run(command, limit=120)
+        request.node.reports.append(result)
+        return result
+
+    return run_lab
+
+
+def skip_if_not_allowed(result):
+    if result.status == NOT_ALLOWED:
+        reason = result.out.decode().partition("not shown here: ")[2]
+        pytest.skip(" ".join(reason.split("\n\n")[0].split()))
+
+
+@pytest.mark.parametrize("name", LABS)
+def test_quick_lab_sees_its_effect(lab, tmp_path, name):
+    result = lab(name, "--quick", "on")
+    skip_if_not_allowed(result)
+    assert result.status == 0, result.report()
+    out = result.out.decode()
+    assert "NOT SEEN" not in out
+    assert "seen: " in out
+    assert "\033" not in out, "colours, and stdout is no terminal"
+    folder = tmp_path / "labs" / name[:2]
+    rows = [line.split("\t") for path in folder.glob("*.row") for line in path.open()]
+    assert rows, "no row for the tour's table"
+    for row in rows:
+        assert len(row) == 5 and row[0] == name[:2], row
+    assert list(folder.glob("*.tsv")), "no table"
+
+
+# What takes the idea away from a program of the stage: options that come last, and so count.
+WITHOUT_THE_IDEA = {
+    "02-reuseaddr": {"02-reuseaddr/server": "--reuse-addr off"},
+    "03-listen-queue": {"03-listen-queue/server": "--backlog 4096"},
+    "04-timeout": {"04-timeout/server": "--timeout 0"},
+    "05-bufsize": {"05-bufsize/server": "--recv-buffer 65536"},
+    "06-keepalive-nodelay": {
+        "06-keepalive-nodelay/server": "--keepalive off --fastopen 0",
+        "07-binary-struct/client": "--nodelay off",
+    },
+    "07-binary-struct": {"07-binary-struct/server": "--handler echo"},
+    "08-threaded": {"08-threaded/server": "--threads off"},
+}
+
+# A server in the place of stage 01's that does not read to the end before it closes.
+CARELESS = """
+import socket, sys
+host = sys.argv[sys.argv.index("--host") + 1]
+port = int(sys.argv[sys.argv.index("--port") + 1]) if "--port" in sys.argv else 9999
+with socket.create_server((host, port)) as listener:
+    print("listening on %s:%d" % listener.getsockname(), flush=True)
+    while True:
+        connection, _ = listener.accept()
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 400000)
+        connection.recv(100)
+        connection.sendall(b"x" * 100000)
+        connection.close()
+"""
+
+
+@pytest.fixture
+def programs(build, tmp_path):
+    """A folder with all the built programs, where some can be put in the place of others."""
+    folder = tmp_path / "programs"
+    for stage in build.glob("[0-9][0-9]-*"):
+        (folder / stage.name).mkdir(parents=True)
+        for program in ("server", "client"):
+            (folder / stage.name / program).symlink_to(stage / program)
+    return folder
+
+
+def replace(program, script):
+    program.unlink()
+    program.write_text(script, encoding="utf-8")
+    program.chmod(0o755)
+
+
+@pytest.mark.parametrize("name", LABS[1:])
+def test_without_the_idea_the_verdict_is_not_seen(lab, build, programs, name):
+    for program, options in WITHOUT_THE_IDEA[name].items():
+        script = f"#!/bin/sh\nexec '{build / program}' \"$@\" {options}\n"
+        replace(programs / program, script)
+    result = lab(name, "--quick", "on", programs=programs)
+    skip_if_not_allowed(result)
+    assert result.status == 1, result.report()
+    out = result.out.decode()
+    summary = re.search(r"lab \d\d: (\d+) of (\d+) seen", out)
+    assert summary, out
+    assert int(summary[1]) == 0, f"a part saw its effect all the same\n{out}"
+
+
+def test_a_careless_server_fails_the_lab_of_stage_01(lab, programs):
+    script = f"#!{sys.executable} -I\n{CARELESS}"
+    replace(programs / "01-basic" / "server", script)
+    result = lab("01-basic", "--part", "lost-reply", programs=programs)
+    skip_if_not_allowed(result)
+    assert result.status == 1, result.report()
+    assert "NOT SEEN" in result.out.decode()
+
+
+FORBID = "echo 0 > /proc/sys/user/max_user_namespaces; echo 0 > /proc/sys/user/max_net_namespaces"
+
+
+@pytest.fixture
+def without_namespaces():
+    """A command to put before another one, which then can make no private network."""
+    before = ["unshare", "-Ur", "sh", "-c", f'{FORBID}; exec "$@"', "sh"]
+    if run([*before, "true"]).status != 0 or run([*before, "unshare", "-n", "true"]).status == 0:
+        pytest.skip("namespaces cannot be forbidden here")
+    return before
+
+
+@pytest.mark.parametrize("name", ["02-reuseaddr", "04-timeout", "07-binary-struct", "08-threaded"])
+def test_a_lab_without_need_of_a_wire_runs_on_loopback(lab, without_namespaces, name):
+    result = lab(name, "--quick", "on", before=without_namespaces)
+    assert result.status == 0, result.report()
+    assert "127.0.0.1" in result.out.decode()
+
+
+@pytest.mark.parametrize("name", ["01-basic", "03-listen-queue", "05-bufsize"])
+def test_a_lab_that_needs_the_wire_says_what_would_allow_it(lab, without_namespaces, name):
+    result = lab(name, "--quick", "on", before=without_namespaces)
+    assert result.status == NOT_ALLOWED, result.report()
+    out = result.out.decode()
+    assert "not shown here: no network namespace" in out
+    assert "sysctl -w user.max_" in out
+    assert "NOT SEEN" not in out
+
+
+def processes_of_session(session):
+    """The processes of a session, but those that have ended and were not waited for."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text(encoding="utf-8").rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[3]) == session and fields[0] != "Z":
+            found.append(int(stat.parent.name))
+    return found
+
+
+def test_a_killed_lab_leaves_nothing_behind(build, tmp_path):
+    command = [build / "tests" / "labs" / "04-timeout", "--build", build]
+    with subprocess.Popen(
+        [*command, "--results", tmp_path / "labs"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    ) as process:
+        # Several parts, their servers and clients.
+        wait_until(lambda: len(processes_of_session(process.pid)) > 5, "the lab at work")
+        process.send_signal(signal.SIGKILL)
+    wait_until(lambda: not processes_of_session(process.pid), "the end of all that it started")
+
+
+@pytest.mark.parametrize("no_color", [False, True])
+def test_colour_only_on_a_terminal(build, tmp_path, no_color):
+    environment = {**os.environ, "NO_COLOR": "1" if no_color else ""}
+    terminal, inside = pty.openpty()
+    command = [build / "tests" / "labs" / "07-binary-struct", "--part", "byte-order"]
+    subprocess.run(
+        [*command, "--results", tmp_path / "labs"],
+        stdout=inside,
+        stderr=subprocess.DEVNULL,
+        env=environment,
+        check=True,
+    )
+    os.close(inside)
+    out = os.read(terminal, 65536)
+    os.close(terminal)
+    assert (b"\033[" in out) == (not no_color)
+    assert b"\033" not in (tmp_path / "labs" / "07" / "byte-order.txt").read_bytes()
+
+
+def test_an_unknown_part_is_a_wrong_command_line(lab):
+    result = lab("07-binary-struct", "--part", "nonsense")
+    assert result.status == 2
+    assert "nonsense" in result.err
+
+
+class Page(HTMLParser):
+    """The addresses on a page, and whether its elements are closed."""
+
+    VOID = {"meta", "img", "link", "br", "hr"}
+
+    def __init__(self, text):
+        super().__init__()
+        self.addresses, self.open = [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.addresses += [value for name, value in attrs if name in ("src", "href")]
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        if tag in ("p", "li") and self.open[-1] != tag:
+            return
+        assert self.open.pop() == tag
+
+
+def test_the_page_shows_all_that_was_found(lab, tmp_path):
+    skip_if_not_allowed(lab("01-basic", "--quick", "on"))
+    lab("07-binary-struct", "--part", "byte-order")
+    folder = tmp_path / "labs"
+    assert run(["sh", ROOT / "tests" / "labs" / "page.sh", folder]).status == 0
+    text = (folder / "index.html").read_text(encoding="utf-8")
+    page = Page(text)
+    assert not page.open
+    for address in page.addresses:
+        target = address.lstrip("#")
+        assert "//" not in address, f"{address}: needs a network"
+        assert f'id="{target}"' in text if address[0] == "#" else (folder / address).is_file()
+    assert "01/lost-reply.svg" in page.addresses
+    assert "01/lost-reply.pcap" in page.addresses
+    assert "14480" in text and "byte order" in text
