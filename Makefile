@@ -37,15 +37,21 @@ ifeq ($(MAKELEVEL)$(filter -j%,$(MAKEFLAGS)),0)
 MAKEFLAGS += -j$(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1)
 endif
 
+# What the labs need besides a C compiler; most have it with the C library.
+KERNEL_HEADERS := $(shell printf '\043include <linux/rtnetlink.h>' | $(CC) -E - >/dev/null 2>&1 && echo yes)
+
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
 .SECONDARY:
 
 ##  make            build everything, into build/NN-name/server and client
 .PHONY: all build
-all: $(PROGRAMS) $(BUILD)/wire $(LABS) $(BUILD)/tests/bench/bench
+all: $(PROGRAMS) $(if $(KERNEL_HEADERS),experiments)
 	@echo "built the eight stages in $(BUILD)/; 'make help' lists what to do with them"
 build: all
+
+.PHONY: experiments
+experiments: $(LABS) $(BUILD)/wire $(BUILD)/tests/bench/bench
 
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
@@ -76,17 +82,21 @@ $(BUILD)/tests/unit/unit_tests: $(UNIT) $(WIRE) $(COMMON)
 .PHONY: tour
 tour:
 	@sh tests/setup.sh tour
-	@$(MAKE) --no-print-directory all
+	@$(MAKE) --no-print-directory all experiments
 	@sh tests/tour.sh || [ $$? = 77 ]
 
 ##  make lab-03     the experiments with stage 03; its tables and pictures go to build/labs/03/
 .PHONY: $(NUMBERS:%=lab-%)
-$(NUMBERS:%=lab-%): lab-%: all
+$(NUMBERS:%=lab-%): lab-%:
+	@sh tests/setup.sh tour
+	@$(MAKE) --no-print-directory all experiments
 	@$(filter $(BUILD)/tests/labs/$*-%,$(LABS)) $(ARGS)
 
 ##  make labs       all labs, and build/labs/index.html, a page with all that they found
 .PHONY: labs
-labs: all
+labs:
+	@sh tests/setup.sh tour
+	@$(MAKE) --no-print-directory all experiments
 	@sh tests/tour.sh full || [ $$? = 77 ]
 
 ##  make run-03     run the server of stage 03; options: make run-03 ARGS='--backlog 4'
@@ -113,7 +123,7 @@ test:
 unit: $(BUILD)/tests/unit/unit_tests
 	$< --gtest_brief=1 --gtest_output=xml:$(BUILD)/unit.xml
 
-integration: all
+integration: all experiments
 	sh tests/pytest.sh --build=$(BUILD) --junitxml=$(BUILD)/integration.xml tests/integration
 
 ##  make test-03    the tests of stage 03; of your own server: make test-03 SERVER=./mine
@@ -126,7 +136,7 @@ $(NUMBERS:%=test-%): test-%:
 
 ##  make bench      stage 08 beside a bare loop, its memory; how exact and fast the wire is
 .PHONY: bench
-bench: all $(BUILD)/tests/bench/bench $(BUILD)/tests/bench/wire
+bench: all experiments $(BUILD)/tests/bench/wire
 	@$(BUILD)/tests/bench/wire || [ $$? = 77 ]
 	@$(BUILD)/tests/bench/bench $(ARGS)
 

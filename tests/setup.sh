@@ -22,7 +22,12 @@ has() {
 
 # What is missing, in words; nothing where all is there.
 missing() {
-    has "${CC:-cc}" || echo "a C compiler"
+    if has "${CC:-cc}"; then
+        echo '#include <linux/rtnetlink.h>' | "${CC:-cc}" -E - >/dev/null 2>&1 ||
+            echo "the kernel's header files"
+    else
+        echo "a C compiler"
+    fi
     [ "$1" = tour ] && return
     if has "${CXX:-c++}"; then
         echo '#include <gtest/gtest.h>' | "${CXX:-c++}" -E -x c++ - >/dev/null 2>&1 ||
@@ -42,7 +47,7 @@ missing() {
 debian="apt-get install -y g++ make"
 fedora="dnf install -y gcc-c++ make"
 arch="pacman -S --needed --noconfirm gcc make"
-alpine="apk add build-base"
+alpine="apk add build-base linux-headers"
 if [ "$1" != tour ]; then
     debian="$debian libgtest-dev python3-pytest python3-pytest-xdist python3-hypothesis"
     debian="$debian netcat-openbsd socat iproute2"
