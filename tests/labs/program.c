@@ -15,7 +15,11 @@
 #include "common/log.h"
 #include "tests/labs/lab.h"
 
-enum { MOST_WORDS = 600, LIMIT = 20 /* seconds, far more than anything takes */ };
+enum {
+    MOST_PROGRAMS = 100,
+    MOST_WORDS = 600,
+    LIMIT = 20 /* seconds, far more than anything takes */
+};
 
 static bool show = true;
 
@@ -57,13 +61,14 @@ static int create(const char *path)
 /* Starts words on a host. A thread's children inherit its network namespace. */
 static struct program *start(enum host host, char **words, const char *what, bool with_input)
 {
+    static struct program programs[MOST_PROGRAMS];
     static int count;
-    struct program *program = calloc(1, sizeof *program);
     char name[128];
     int input[2] = {-1, -1};
 
-    if (program == NULL)
-        die("allocate a program");
+    if (count == MOST_PROGRAMS)
+        lab_fail("a part starts at most %d programs", MOST_PROGRAMS);
+    struct program *program = &programs[count];
     show_command(host, words);
     snprintf(name, sizeof name, "%s-%s-%d", lab_part_name(), what, ++count);
     snprintf(program->log_path, sizeof program->log_path, "%s", lab_path(name, ".log").text);
@@ -74,11 +79,14 @@ static struct program *start(enum host host, char **words, const char *what, boo
     int nothing = open("/dev/null", O_RDONLY | O_CLOEXEC);
 
     lab_enter(host);
+    pid_t parent = getpid();
     program->pid = fork();
     if (program->pid < 0)
         die("fork");
     if (program->pid == 0) {
         prctl(PR_SET_PDEATHSIG, SIGKILL);
+        if (getppid() != parent)
+            _exit(EXIT_FAILURE);
         signal(SIGPIPE, SIG_DFL);
         dup2(with_input ? input[0] : nothing, STDIN_FILENO);
         dup2(output, STDOUT_FILENO);

@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -54,6 +55,9 @@ static bool setting_is(const char *name, long wanted)
     return sysctl_read(name, &value) == 0 && value == wanted;
 }
 
+/* Read before there is a user namespace, inside of which they are others. */
+static bool no_user_namespaces, no_network_namespaces;
+
 /* Below a chroot no mount is at "/", and the kernel makes no user namespace. */
 static bool in_chroot(void)
 {
@@ -90,10 +94,10 @@ static int refuse(struct hosts_refusal *refusal, const char *what)
     else if (setting_is("kernel.unprivileged_userns_clone", 0))
         cure = "the kernel leaves it to root (older Debian); to allow it until the next start:\n"
                "  sudo sysctl -w kernel.unprivileged_userns_clone=1";
-    else if (setting_is("user.max_user_namespaces", 0))
+    else if (no_user_namespaces)
         cure = "user namespaces are switched off; to allow them until the next start:\n"
                "  sudo sysctl -w user.max_user_namespaces=10000";
-    else if (setting_is("user.max_net_namespaces", 0))
+    else if (no_network_namespaces)
         cure = "network namespaces are switched off; to allow them until the next start:\n"
                "  sudo sysctl -w user.max_net_namespaces=10000";
     else if (error == EOPNOTSUPP)
@@ -283,6 +287,8 @@ static int become_root_inside(void)
     write_file("/proc/self/setgroups", "deny"); /* or gid_map stays closed (user_namespaces(7)) */
     if (write_file("/proc/self/uid_map", users) < 0)
         return -1;
+    /* Who gains rights is hidden from debuggers and sanitizers (prctl(2)); these gain nothing. */
+    prctl(PR_SET_DUMPABLE, 1);
     return write_file("/proc/self/gid_map", groups);
 }
 
@@ -292,6 +298,8 @@ int hosts_create(struct hosts_refusal *refusal)
     struct sockaddr hardware[2];
     int sockets[3];
 
+    no_user_namespaces = setting_is("user.max_user_namespaces", 0);
+    no_network_namespaces = setting_is("user.max_net_namespaces", 0);
     /* Root can do without the user namespace, where that is what is forbidden. */
     if (become_root_inside() < 0 && geteuid() != 0)
         return refuse(refusal, "no user namespace");

@@ -27,6 +27,7 @@ struct arrow {
     unsigned segments;
     uint32_t from_byte, to_byte, bytes; /* of its data */
     uint8_t flags;
+    bool again;
     char label[96];
 };
 
@@ -109,10 +110,11 @@ static void describe(struct arrow *arrow, struct connection *connection, const s
     uint32_t start = segment->sequence - mine->first;
     uint32_t data = start + (segment->flags & SEGMENT_SYN ? 1 : 0); /* a SYN takes a number */
     uint32_t end = data + segment->payload + (segment->flags & SEGMENT_FIN ? 1 : 0);
-    bool probe = !control && segment->payload <= 1 && start + 1 == mine->next;
-    bool again = end > start && (int32_t)(end - mine->next) <= 0 && !probe;
+    bool probe = !control && segment->payload == 0 && start + 1 == mine->next;
+    bool again = end != start && (int32_t)(end - mine->next) <= 0 && !probe;
 
     arrow->flags = segment->flags;
+    arrow->again = again;
     arrow->bytes = segment->payload;
     arrow->from_byte = data;
     arrow->to_byte = data + segment->payload - 1;
@@ -138,7 +140,8 @@ static bool alike(const struct arrow *one, const struct arrow *other)
     uint8_t flags = one->flags & (uint8_t)~SEGMENT_PSH;
 
     return one->from == other->from && one->connection == other->connection &&
-           one->fate == other->fate && (one->bytes > 0) == (other->bytes > 0) &&
+           one->fate == other->fate && one->again == other->again &&
+           (one->bytes > 0) == (other->bytes > 0) &&
            (other->flags & (uint8_t)~SEGMENT_PSH) == flags &&
            (flags == SEGMENT_ACK || flags == SEGMENT_RST);
 }
@@ -155,6 +158,8 @@ static void join(struct arrow *arrow, const struct arrow *next)
         append(arrow->label, "%u segments, %u bytes", arrow->segments, arrow->bytes);
     else
         append(arrow->label, "%u %ss", arrow->segments, arrow->flags & SEGMENT_RST ? "RST" : "ACK");
+    if (arrow->again)
+        append(arrow->label, " (again)");
 }
 
 /* The last arrow of the same kind that is still near enough, or NULL. */

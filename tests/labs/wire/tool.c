@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <math.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -17,6 +18,7 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -80,7 +82,7 @@ static struct cable parse_cable(void)
     cable.delay_ns = (int64_t)number_with_unit("delay", delay, times, 1e12);
     cable.loss = number_with_unit("loss", loss, parts, 1);
     if (strcmp(rate, "none") != 0)
-        cable.rate = (int64_t)number_with_unit("rate", rate, rates, 1e12);
+        cable.rate = (int64_t)fmax(number_with_unit("rate", rate, rates, 1e12), 1);
     return cable;
 }
 
@@ -110,26 +112,41 @@ static int exit_status(int status)
     return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
+static int status_of(pid_t child)
+{
+    int status = 0;
+
+    while (waitpid(child, &status, 0) < 0 && errno == EINTR)
+        continue;
+    return exit_status(status);
+}
+
 /* ---- a second terminal ---- */
 
 static void enter_namespace_of(int process, const char *name)
 {
-    char path[64];
+    char path[64], own_path[64];
+    struct stat its, own;
 
     snprintf(path, sizeof path, "/proc/%d/ns/%s", process, name);
+    snprintf(own_path, sizeof own_path, "/proc/self/ns/%s", name);
     int descriptor = open(path, O_RDONLY | O_CLOEXEC);
-    if (descriptor < 0 || setns(descriptor, 0) < 0)
+    if (descriptor < 0 || fstat(descriptor, &its) < 0 || stat(own_path, &own) < 0)
+        die("--join %d: %s", process, path);
+    /* Root may have done without a user namespace; nobody may enter the one he is in. */
+    bool same = its.st_ino == own.st_ino && its.st_dev == own.st_dev;
+    if (!same && setns(descriptor, 0) < 0)
         die("--join %d: %s", process, path);
     close(descriptor);
 }
 
-static int join_wire(char **command)
+static void join_wire(char **command)
 {
     char *folder = getcwd(NULL, 0); /* which entering a mount namespace changes */
 
     enter_namespace_of(join, "user");
     enter_namespace_of(join, "net");
-    enter_namespace_of(join, "pid");
+    enter_namespace_of(join, "pid_for_children");
     enter_namespace_of(join, "mnt");
     if (folder == NULL || chdir(folder) < 0)
         die("the working directory");
@@ -142,27 +159,21 @@ static int join_wire(char **command)
         become_program("server", command);
     }
     signal(SIGINT, SIG_IGN);
-    int status = 0;
-    while (waitpid(child, &status, 0) < 0 && errno == EINTR)
-        continue;
-    return exit_status(status);
+    /* Its children are in another process namespace now, and so would a leak checker's be. */
+    _exit(status_of(child));
 }
 
 /* ---- the wire ---- */
 
-static FILE *open_result(const char *path)
-{
-    FILE *file = fopen(path, "w");
+static FILE *pcap_file, *svg_file;
 
-    if (file == NULL)
-        die("%s", path);
-    return file;
-}
-
-static void close_result(FILE *file, const char *path)
+/* At once: a path that is wrong should not be told at the end of a session. */
+static void open_results(void)
 {
-    if (fclose(file) != 0)
-        die("%s", path);
+    if (*pcap != '\0' && (pcap_file = fopen(pcap, "we")) == NULL)
+        die("%s", pcap);
+    if (*svg != '\0' && (svg_file = fopen(svg, "we")) == NULL)
+        die("%s", svg);
 }
 
 static void write_results(struct wire *wire)
@@ -170,16 +181,12 @@ static void write_results(struct wire *wire)
     static const struct ladder ladder = {.title = "All segments", .at_most = 500};
     struct capture capture = wire_capture(wire);
 
-    if (*pcap != '\0') {
-        FILE *file = open_result(pcap);
-        if (capture_write(&capture, file) < 0)
-            die("%s", pcap);
-        close_result(file, pcap);
-    }
-    if (*svg != '\0') {
-        FILE *file = open_result(svg);
-        ladder_svg(file, &ladder, &capture);
-        close_result(file, svg);
+    if (pcap_file != NULL && (capture_write(&capture, pcap_file) < 0 || fclose(pcap_file) != 0))
+        die("%s", pcap);
+    if (svg_file != NULL) {
+        ladder_svg(svg_file, &ladder, &capture);
+        if (fclose(svg_file) != 0)
+            die("%s", svg);
     }
     if (show_ladder)
         ladder_text(stdout, &ladder, &capture);
@@ -190,14 +197,18 @@ static void write_results(struct wire *wire)
 }
 
 /* The first process of a process namespace: when it ends, the kernel ends all the others in
-   there (pid_namespaces(7)), the background jobs of the shells too. It stays on the server's
-   host, where --join finds it. Returns the exit status of the client's shell. */
-static int keep_processes(void *command)
+   there (pid_namespaces(7)), the background jobs of the shells too. Ends with the exit status
+   of the client's shell. */
+static void keep_processes(char **command, int wire_is_up)
 {
+    char byte;
+
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     /* So that ps shows what runs in here; where that is forbidden it shows what runs outside. */
     mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL);
     mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
+    if (read(wire_is_up, &byte, 1) != 1)
+        _exit(EXIT_FAILURE); /* the tool has ended */
     pid_t child = fork();
     if (child < 0)
         die("fork");
@@ -205,16 +216,33 @@ static int keep_processes(void *command)
         hosts_enter(HOST_CLIENT);
         become_program("client", command);
     }
-    hosts_enter(HOST_SERVER);
     signal(SIGINT, SIG_IGN);
     for (;;) {
         int status = 0;
         pid_t ended = wait(&status); /* also of orphans, which the first process inherits */
         if (ended == child)
-            return exit_status(status);
+            _exit(exit_status(status));
         if (ended < 0 && errno != EINTR)
             die("wait");
     }
+}
+
+/* The tool's second process, on the server's host. Processes are in a new process namespace from
+   the first child on, but who asks for it is not (unshare(2)). --join follows this one. Ends with
+   the exit status of the client's shell. */
+static void start_keeper(char **command, int wire_is_up)
+{
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    hosts_enter(HOST_SERVER);
+    if (unshare(CLONE_NEWPID | CLONE_NEWNS) < 0)
+        die("a process namespace");
+    pid_t keeper = fork();
+    if (keeper < 0)
+        die("fork");
+    if (keeper == 0)
+        keep_processes(command, wire_is_up);
+    signal(SIGINT, SIG_IGN);
+    _exit(status_of(keeper));
 }
 
 static void report_refusal(struct hosts_refusal *refusal)
@@ -227,31 +255,37 @@ static void report_refusal(struct hosts_refusal *refusal)
 
 int main(int argc, char **argv)
 {
-    static char stack[64 * 1024] __attribute__((aligned(16)));
     char **command = argv + parse_options(argc, argv, options, "[-- COMMAND...]");
     struct cable cable = parse_cable();
     struct hosts_refusal refusal = {""};
-    int status = 0;
+    int wire_is_up[2];
 
     if (join > 0)
-        return join_wire(command);
+        join_wire(command);
+    open_results();
     if (hosts_create(&refusal) < 0) {
         report_refusal(&refusal);
         return EXIT_NOT_ALLOWED;
     }
-    /* Before the wire, and so the second thread, is there. */
-    pid_t child =
-        clone(keep_processes, stack + sizeof stack, CLONE_NEWPID | CLONE_NEWNS | SIGCHLD, command);
+    if (pipe2(wire_is_up, O_CLOEXEC) < 0)
+        die("pipe");
+    pid_t child = fork(); /* before there is a second thread */
     if (child < 0)
-        die("clone");
+        die("fork");
+    if (child == 0) {
+        close(wire_is_up[1]);
+        start_keeper(command, wire_is_up[0]);
+    }
+    close(wire_is_up[0]);
     struct wire *wire = wire_start(&cable);
+    if (write(wire_is_up[1], "", 1) != 1)
+        die("start the client");
     if (*command == NULL)
         log_info("here is the client, %s; the server, %s, in a second terminal: %s --join %d",
                  CLIENT_ADDRESS, SERVER_ADDRESS, argv[0], (int)child);
     signal(SIGINT, SIG_IGN);
-    while (waitpid(child, &status, 0) < 0 && errno == EINTR)
-        continue;
+    int status = status_of(child);
     write_results(wire);
     wire_stop(wire);
-    return exit_status(status);
+    return status;
 }
