@@ -214,8 +214,8 @@ static void report_queue(int listener)
 #endif
 }
 
-/* Has the next ACK sent at once. The kernel goes back to delaying them by itself, and a new
-   connection does not inherit this, so it comes before every receive. */
+/* Has the next ACK sent at once. The kernel goes back to delaying them by itself, so this comes
+   before every receive. */
 static void ack_at_once(int client)
 {
     int on = 1;
