@@ -82,21 +82,23 @@ $(BUILD)/tests/unit/unit_tests: $(UNIT) $(WIRE) $(COMMON)
 .PHONY: tour
 tour:
 	@sh tests/setup.sh tour
-	@$(MAKE) --no-print-directory all experiments
+	@echo "building the stages and the labs ..."
+	@$(MAKE) --no-print-directory -s all experiments
 	@sh tests/tour.sh || [ $$? = 77 ]
 
 ##  make lab-03     the experiments with stage 03; its tables and pictures go to build/labs/03/
 .PHONY: $(NUMBERS:%=lab-%)
 $(NUMBERS:%=lab-%): lab-%:
 	@sh tests/setup.sh tour
-	@$(MAKE) --no-print-directory all experiments
+	@$(MAKE) --no-print-directory -s all experiments
 	@$(filter $(BUILD)/tests/labs/$*-%,$(LABS)) $(ARGS)
 
 ##  make labs       all labs, and build/labs/index.html, a page with all that they found
 .PHONY: labs
 labs:
 	@sh tests/setup.sh tour
-	@$(MAKE) --no-print-directory all experiments
+	@echo "building the stages and the labs ..."
+	@$(MAKE) --no-print-directory -s all experiments
 	@sh tests/tour.sh full || [ $$? = 77 ]
 
 ##  make run-03     run the server of stage 03; options: make run-03 ARGS='--backlog 4'

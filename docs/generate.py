@@ -253,13 +253,11 @@ def make_lab(words):
     for verdict in verdicts:
         text += f"**{verdict[:5]}**{verdict[5:]}\n\n"
     pictures = folder / f"{part}.pictures"
-    for picture in pictures.read_text().split() if pictures.exists() else []:
-        title = re.search(r"<title>(.*?)</title>", (folder / picture).read_text())
+    for line in pictures.read_text().splitlines() if pictures.exists() else []:
+        picture, title = line.split("\t")
         name = f"{number}-{picture}"
         shutil.copy(folder / picture, DOCS / "pictures" / name)
-        if title[1] == "Gnuplot":
-            title = (None, f"{part}: plot")
-        text += f"![{title[1]}](pictures/{name})\n\n"
+        text += f"![{title}](pictures/{name})\n\n"
     return text.rstrip() + "\n"
 
 
@@ -270,7 +268,6 @@ def make_tour(_):
         for part in (folder / "parts.list").read_text().splitlines()[1:]:
             if (folder / f"{part}.row").exists():
                 fields = (folder / f"{part}.row").read_text().strip().split("\t")
-                fields[-1] = f"× {fields[-1]}" if fields[-1] != "-" else ""
                 rows.append("\t".join(fields))
     return markdown_table(rows)
 

@@ -4,8 +4,8 @@
 # Exit status: that of the labs, 1 where an effect was not seen, 77 where all that could be
 # tried was seen, but not all could be tried here.
 cd "$(dirname "$0")/.." || exit 1
-quick=on
-[ "$1" = full ] && quick=off
+quick=on results=build/tour
+[ "$1" = full ] && quick=off results=build/labs
 
 bold= plain=
 if [ -t 1 ] && [ -z "${NO_COLOR:-}" ]; then
@@ -23,7 +23,7 @@ done
 for lab; do
     number=$((number + 1))
     printf '%s[%d of %d]%s ' "$bold" "$number" "$#" "$plain"
-    "$lab" --quick $quick
+    "$lab" --quick $quick --results $results
     case $? in
     0) ;;
     77) not_allowed="$not_allowed $(basename "$lab")" ;;
@@ -36,8 +36,8 @@ printf '%sWhat the options do, as measured just now on this machine:%s\n\n' "$bo
 for lab; do
     name=$(basename "$lab")
     while read -r part; do
-        cat "build/labs/${name%%-*}/$part.row" 2>/dev/null
-    done <"build/labs/${name%%-*}/parts.list"
+        cat "$results/${name%%-*}/$part.row" 2>/dev/null
+    done <"$results/${name%%-*}/parts.list"
 done | awk -F '\t' -v bold="$bold" -v plain="$plain" '
     function pad(text, width) { return text sprintf("%" (width - length(text)) "s", "") }
     BEGIN {
@@ -57,8 +57,7 @@ done | awk -F '\t' -v bold="$bold" -v plain="$plain" '
             printf "  %s", i == 0 ? bold : ""
             for (f = 1; f < fields; f++)
                 printf "%s  ", pad(field[f], width[f])
-            times = (i > 0 && field[fields] != "-") ? "× " : "  "
-            printf "%s%s%s\n", times, field[fields], i == 0 ? plain : ""
+            printf "%s%s\n", field[fields], i == 0 ? plain : ""
         }
     }'
 echo

@@ -40,7 +40,12 @@ NOT_SETTINGS = {
 }
 # Options of the wire's packet sockets: told of on the page, but not in the table, for they are not
 # of TCP.
-PACKET_OPTIONS = {"PACKET_IGNORE_OUTGOING", "PACKET_VERSION", "PACKET_RX_RING"}
+PACKET_OPTIONS = {
+    "PACKET_IGNORE_OUTGOING",
+    "PACKET_VERSION",
+    "PACKET_RX_RING",
+    "PACKET_STATISTICS",
+}
 
 
 def table(after):

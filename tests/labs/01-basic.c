@@ -40,10 +40,12 @@ static void show_stream(void)
     lab_row("2 times 3 bytes\t%d\t%d", program_count(two, "sent "), receives_of_two);
     lab_table_end();
     lab_verdict(sends_of_one == 1 && receives_of_one > 1,
-                "one send arrived in %d calls of recv: a stream has no messages", receives_of_one);
+                "one send arrived in %d calls of recv, which take at most 4096 bytes each here: "
+                "a stream has no messages",
+                receives_of_one);
     lab_verdict(both && answered && receives_of_two == 1,
-                "two sends arrived in one call of recv, b'abcdef'");
-    lab_look("build/01-basic/server -v, and a client of stage 06 with -v --split on");
+                "two sends arrived in one call of recv: abcdef");
+    lab_look("server$ build/01-basic/server --host 10.0.0.2 -v   (and the clients above)");
     program_stop(server);
 }
 
@@ -68,6 +70,12 @@ static size_t request(size_t size, bool half_close)
     return received;
 }
 
+static bool is_reset(const struct frame *frame, void *context)
+{
+    (void)context;
+    return frame->tcp && frame->from == HOST_CLIENT && frame->segment.flags & SEGMENT_RST;
+}
+
 static void show_half_close(void)
 {
     enum { SIZE = 2000 };
@@ -77,17 +85,22 @@ static void show_half_close(void)
             SIZE);
     size_t without = request(SIZE, false);
     program_says(server, "closed", 1);
+    lab_settle();
+    size_t resets = lab_wire == NULL ? 0 : wire_count(lab_wire, is_reset, NULL);
     lab_forget();
     size_t with = request(SIZE, true);
-    lab_table("the client's end\tbytes of the reply");
-    lab_row("close()\t%zu", without);
-    lab_row("shutdown(SHUT_WR), then recv until it returns 0\t%zu", with);
+    lab_table("the client's end\tbytes of the reply\tresets from the client's kernel");
+    lab_row("close()\t%zu\t%zu", without, resets);
+    lab_row("shutdown(SHUT_WR), then recv until it returns 0\t%zu\t%zu", with,
+            lab_wire == NULL ? 0 : wire_count(lab_wire, is_reset, NULL));
     lab_table_end();
     lab_ladder(NULL,
                &(struct ladder){.title = "Half-close: the reply comes after the client's FIN"});
-    lab_verdict(without == 0 && with == SIZE,
-                "after shutdown(SHUT_WR) all %zu bytes of the reply still came", with);
-    lab_look("nc -N 127.0.0.1 9999 <<< Hello   (-N: shutdown at end of file)");
+    lab_verdict(without == 0 && resets > 0 && with == SIZE,
+                "to a closed socket no reply can come: it is answered with a reset; after "
+                "shutdown(SHUT_WR) all %zu bytes of the reply still came",
+                with);
+    lab_look("client$ echo Hello | nc -N 10.0.0.2 9999   (-N: shutdown at end of file)");
     program_stop(server);
 }
 
@@ -103,11 +116,13 @@ static pid_t start_careless_server(size_t reply_size)
     setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
     if (bind(listener, (struct sockaddr *)&address, sizeof address) < 0 || listen(listener, 1) < 0)
         lab_fail("the careless server: %s", error_text(errno).text);
-    pid_t child = fork();
+    pid_t parent = getpid(), child = fork();
     if (child < 0)
         die("fork");
     if (child == 0) {
         prctl(PR_SET_PDEATHSIG, SIGKILL);
+        if (getppid() != parent)
+            _exit(EXIT_FAILURE);
         int client = accept(listener, NULL, NULL), room = 2 * (int)reply_size;
         /* So that send() only hands the reply to the kernel, and close() comes at once. */
         setsockopt(client, SOL_SOCKET, SO_SNDBUF, &room, sizeof room);
@@ -176,7 +191,7 @@ static void show_lost_reply(void)
         lab_compare("read to the end before close", before, "all of them",
                     without > 0 ? (double)with / (double)without : 0);
     }
-    lab_look("nstat -az TcpExtTCPAbortOnClose   (how often this host did it)");
+    lab_look("server$ nstat -az TcpExtTCPAbortOnClose   (how often this host did it)");
     program_stop(server);
 }
 
@@ -188,6 +203,7 @@ static const struct part parts[] = {
     {.name = "half-close",
      .question = "Can a client say that it is done, and still listen?",
      .run = show_half_close,
+     .needs_wire = true,
      .delay_ns = 10 * MILLISECOND},
     {.name = "lost-reply",
      .question = "What if a server closes while there is still data to read?",

@@ -1,12 +1,12 @@
 /* How much may be on its way: throughput against the receive buffer, over paths of different
    length; the kernel's own tuning; what it makes of the number that it is given. */
+#include <limits.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "common/clock.h"
-#include "common/sysctl.h"
 #include "tests/labs/lab.h"
 #include "tests/labs/plot.h"
 #include "tests/labs/program.h"
@@ -50,6 +50,17 @@ static double throughput(const char *options, int bytes, double *window)
     return rate;
 }
 
+/* The best of some tries, until one is near what the window allows: what the machine does beside
+   it only makes it slower. */
+static double best_throughput(const char *options, int bytes, int trip_ms, double *window)
+{
+    double best = 0;
+
+    for (int i = 0; i < 4 && (i == 0 || best < 0.3 * *window / trip_ms / 1e3); i++)
+        best = fmax(best, throughput(options, bytes, window));
+    return best;
+}
+
 static const int buffers[] = {4096, 16384, 65536, 262144};
 enum { BUFFERS = sizeof buffers / sizeof buffers[0] };
 
@@ -60,7 +71,7 @@ static void show_window(void)
     const int *trips = lab_quick ? quick_round_trips : round_trips;
     int trip_count = lab_quick ? 1 : 3, runs = 0, fitting = 0;
     double rates[BUFFERS] = {0}, windows[BUFFERS] = {0};
-    long most = sysctl_or("net.core.rmem_max", 212992);
+    long most = lab_rmem_max;
 
     plot_begin(&(struct plot){.title = "Throughput against the receive window",
                               .x = "window in bytes",
@@ -68,6 +79,8 @@ static void show_window(void)
                               .unit = "MB/s",
                               .log_x = 2,
                               .log_y = 10});
+    lab_say("of the buffer, which the kernel doubles, a part is its own; the rest is the window,");
+    lab_say("in whole segments");
     lab_table("round trip\t--recv-buffer\twindow offered\twindow / round trip\tmeasured");
     for (int t = 0; t < trip_count; t++) {
         char name[64];
@@ -76,16 +89,17 @@ static void show_window(void)
         plot_series(name, PLOT_POINTS);
         for (int i = 0; i < BUFFERS && buffers[i] <= most; i++) {
             char option[32];
-            /* About a third of a second, which is long against the slow start. */
+            /* About a third of a second. The longer the path, the more of it is slow start. */
             double bytes = 0.35 * buffers[i] * 1e3 / trips[t];
             snprintf(option, sizeof option, "--recv-buffer %d", buffers[i]);
-            rates[i] = throughput(option, (int)fmin(fmax(bytes, 40000), 2e7), &windows[i]);
+            rates[i] =
+                best_throughput(option, (int)fmin(fmax(bytes, 40000), 2e7), trips[t], &windows[i]);
             double expected = windows[i] / trips[t] / 1e3;
             lab_row("%d ms\t%d\t%.0f\t%.3g MB/s\t%.3g MB/s", trips[t], buffers[i], windows[i],
                     expected, rates[i]);
             plot_point(windows[i], rates[i]);
             runs++;
-            fitting += rates[i] > 0.4 * expected && rates[i] < 1.2 * expected;
+            fitting += rates[i] < 1.2 * expected && (trips[t] < 10 || rates[i] > 0.3 * expected);
             program_show(false);
         }
     }
@@ -98,17 +112,16 @@ static void show_window(void)
     }
     lab_table_end();
     plot_end();
-    /* At 1 ms the programs themselves may be the limit. */
-    int most_expected = lab_quick ? runs : runs - 2;
-    lab_verdict(fitting >= most_expected && rates[2] > 5 * rates[0],
+    /* At 1 ms the programs themselves may be the limit, below that of the window. */
+    lab_verdict(fitting == runs && rates[2] > 5 * rates[0],
                 "no more than a window goes out in a round trip: window / round trip is the limit");
-    if (fitting >= most_expected && rates[0] > 0) {
+    if (fitting == runs && rates[0] > 0) {
         char text[2][64];
         snprintf(text[0], sizeof text[0], "%.2f MB/s", rates[0]);
         snprintf(text[1], sizeof text[1], "%.2f MB/s", rates[2]);
         lab_compare("--recv-buffer 4096, 65536", text[0], text[1], rates[2] / rates[0]);
     }
-    lab_look("ss -tmi 'sport = :9999'   (skmem, rcv_space, rtt, delivery_rate)");
+    lab_look("server$ ss -tmi 'sport = :9999'   (skmem, rcv_space, rtt, delivery_rate)");
 }
 
 static void show_small_window(void)
@@ -119,7 +132,7 @@ static void show_small_window(void)
                &(struct ladder){.title = "A small receive buffer: one window in each round trip",
                                 .together_ns = 3 * MILLISECOND,
                                 .at_most = 16});
-    lab_verdict(rate > 0 && rate < 2 * window / 20e3,
+    lab_verdict(rate > 0.4 * window / 20e3 && rate < 1.2 * window / 20e3,
                 "%.2f MB/s: after each window the client waits for the ACK, a round trip of 20 ms",
                 rate);
 }
@@ -176,13 +189,13 @@ static void show_autotuning(void)
     lab_verdict(tuned > 3 * fixed && rate > 2 * fixed_rate,
                 "left alone, the kernel lets the buffer grow with what comes; a size of one's own "
                 "ends that");
-    lab_look("sysctl net.ipv4.tcp_rmem net.ipv4.tcp_moderate_rcvbuf");
+    lab_look("server$ sysctl net.ipv4.tcp_rmem net.ipv4.tcp_moderate_rcvbuf");
 }
 
 static void show_sizes(void)
 {
-    long most = sysctl_or("net.core.rmem_max", 212992);
-    long asked[] = {1, 4096, 65536, most, 2 * most};
+    long most = lab_rmem_max;
+    long asked[] = {1, 4096, 65536, most, most < INT_MAX / 2 ? 2 * most : INT_MAX};
     enum { COUNT = sizeof asked / sizeof asked[0] };
     double got[COUNT] = {0};
 
@@ -202,10 +215,13 @@ static void show_sizes(void)
                     (long)got[3] == 2 * most && (long)got[4] == 2 * most,
                 "the kernel doubles what is asked, after it has cut it to net.core.rmem_max, and "
                 "has a least size");
-    lab_look("sysctl net.core.rmem_max net.core.wmem_max");
+    lab_look("server$ sysctl net.core.rmem_max net.core.wmem_max");
 }
 
 static const struct part parts[] = {
+    {.name = "sizes",
+     .question = "What does the kernel make of the size it is asked for?",
+     .run = show_sizes},
     {.name = "window",
      .question = "How fast can it be with a receive buffer of this size?",
      .run = show_window,
@@ -222,9 +238,6 @@ static const struct part parts[] = {
      .run = show_autotuning,
      .delay_ns = 20 * MILLISECOND,
      .needs_wire = true},
-    {.name = "sizes",
-     .question = "What does the kernel make of the size it is asked for?",
-     .run = show_sizes},
     {.name = NULL},
 };
 

@@ -43,8 +43,10 @@ static double time_lines(const char *what, const char *server_options, const cha
     if (client->status != 0 || count != LINES)
         lab_fail("the client had %d of %d replies; its log is %s", count, LINES, client->log_path);
     qsort(times, LINES, sizeof *times, compare_numbers);
-    lab_row("%s\t%.3f ms\t%.3f ms\t%zu", what, times[LINES / 2], times[LINES - 1],
-            lab_wire == NULL ? 0 : wire_count(lab_wire, client_data, NULL));
+    char segments[16] = "-";
+    if (lab_wire != NULL)
+        snprintf(segments, sizeof segments, "%zu", wire_count(lab_wire, client_data, NULL));
+    lab_row("%s\t%.3f ms\t%.3f ms\t%s", what, times[LINES / 2], times[LINES - 1], segments);
     program_stop(server);
     return times[LINES / 2];
 }
@@ -53,7 +55,6 @@ static void show_nagle(void)
 {
     lab_say("20 requests of two writes each, and a read of the answer; client and server of 07,");
     lab_say("where all the options of 06 are, and the server answers whole lines");
-    program_show(false);
     lab_table("the client\tmedian\tslowest\tsegments with data");
     double without = time_lines("--split on --nodelay off", " ", "--split on --nodelay off");
     lab_ladder(NULL, &(struct ladder){.title = "Nagle and a delayed ACK: the second write waits",
@@ -63,9 +64,6 @@ static void show_nagle(void)
                               "--split on --nodelay off");
     double whole = time_lines("--split off --nodelay off", " ", "--split off --nodelay off");
     lab_table_end();
-    lab_say("server$ build/07-binary-struct/server --host 10.0.0.2 --handler line");
-    lab_say(
-        "client$ build/07-binary-struct/client --host 10.0.0.2 --split on --nodelay off < lines");
     bool seen = without > 20 && with < without / 5;
     lab_verdict(seen,
                 "the second write waits for the ACK of the first, and that ACK is delayed: "
@@ -81,7 +79,7 @@ static void show_nagle(void)
         snprintf(text[1], sizeof text[1], "%.2f ms", with);
         lab_compare("TCP_NODELAY", text[0], text[1], without / with);
     }
-    lab_look("ss -ti; nstat -az TcpExtDelayedACKs");
+    lab_look("client$ ss -ti; nstat -az TcpExtDelayedACKs");
 }
 
 /* ---- keep-alive ---- */
@@ -114,6 +112,7 @@ static void show_keepalive(void)
     lab_sleep(0.5);
     bool noticed_without = program_count(without, "closed: ") > 0;
     lab_ladder(NULL, &(struct ladder){.title = "Keep-alive on a cut cable: probes, then a reset",
+                                      .note = "only what the server sends",
                                       .keep = is_probe_or_reset,
                                       .context = &port});
     lab_table("server\tthe connection");
@@ -126,7 +125,7 @@ static void show_keepalive(void)
     bool seen = noticed && !noticed_without && seconds > limit - 0.5 && seconds < limit + 2;
     lab_verdict(seen,
                 "a peer that is gone is noticed after idle + interval * count = %d s; without "
-                "keep-alive never",
+                "keep-alive it was still open",
                 limit);
     if (seen) {
         char text[2][64];
@@ -134,7 +133,7 @@ static void show_keepalive(void)
         snprintf(text[1], sizeof text[1], "noticed after %.1f s", seconds);
         lab_compare("SO_KEEPALIVE", text[0], text[1], 0);
     }
-    lab_look("ss -tno   (timer:(keepalive,...))");
+    lab_look("server$ ss -tno   (timer:(keepalive,...))");
     program_kill(client_without);
     program_kill(client_with);
 }
@@ -160,15 +159,25 @@ static double time_to_reply(void)
     return start != 0 && end != 0 ? (double)(end - start) / 1e6 : 0;
 }
 
-static double request(const char *options, bool *with_syn)
+/* The fastest of some requests: what the machine does beside them only adds. */
+static double request(const char *options, int times, bool *with_syn)
 {
-    lab_forget();
-    struct program *client = client_run("06-keepalive-nodelay", "%s Hello", options);
-    lab_settle();
-    *with_syn = program_count(client, "data went with the SYN") > 0;
-    if (client->status != 0)
-        lab_fail("the client had no reply; its log is %s", client->log_path);
-    return time_to_reply();
+    double fastest = 0;
+
+    for (int i = 0; i < times; i++) {
+        lab_forget();
+        struct program *client = client_run("06-keepalive-nodelay", "%s Hello", options);
+        lab_settle();
+        *with_syn = program_count(client, "data went with the SYN") > 0;
+        if (client->status != 0)
+            lab_fail("the client had no reply; its log is %s", client->log_path);
+        double ms = time_to_reply();
+        if (i == 0 || ms < fastest)
+            fastest = ms;
+        program_show(false);
+    }
+    program_show(true);
+    return fastest;
 }
 
 static void show_fastopen(void)
@@ -176,12 +185,13 @@ static void show_fastopen(void)
     bool with_syn[3];
     double ms[3];
     static const char *const what[] = {"an ordinary one", "--fastopen on, the first",
-                                       "--fastopen on, the second"};
+                                       "--fastopen on, later"};
 
     lab_set("net.ipv4.tcp_fastopen", "3");
     struct program *server = server_start("06-keepalive-nodelay", "--fastopen 16");
     for (int i = 0; i < 3; i++) {
-        ms[i] = request(i == 0 ? "--fastopen off" : "--fastopen on", &with_syn[i]);
+        /* There is only one first time. */
+        ms[i] = request(i == 0 ? "--fastopen off" : "--fastopen on", i == 1 ? 1 : 3, &with_syn[i]);
         if (i == 1)
             lab_ladder("fastopen-first",
                        &(struct ladder){
@@ -206,7 +216,8 @@ static void show_fastopen(void)
         snprintf(text[1], sizeof text[1], "%.1f ms", ms[2]);
         lab_compare("TCP_FASTOPEN", text[0], text[1], ms[0] / ms[2]);
     }
-    lab_look("ip tcp_metrics show; nstat -az TcpExtTCPFastOpenActive TcpExtTCPFastOpenPassive");
+    lab_look(
+        "client$ ip tcp_metrics show; nstat -az TcpExtTCPFastOpenActive TcpExtTCPFastOpenPassive");
     program_stop(server);
 }
 
@@ -220,7 +231,7 @@ static void open_windows(void)
 
 static void show_slow_start(void)
 {
-    enum { MOST_TRIPS = 5, TRIP_MS = 40 };
+    enum { MOST_TRIPS = 4, TRIP_MS = 40 };
     int segments[MOST_TRIPS] = {0}, bytes[MOST_TRIPS] = {0};
     int64_t first = 0;
 
@@ -246,7 +257,7 @@ static void show_slow_start(void)
     lab_ladder(NULL, &(struct ladder){.title = "Slow start: twice as much in each round trip",
                                       .keep = client_data,
                                       .together_ns = 15 * MILLISECOND,
-                                      .at_most = 6});
+                                      .at_most = 4});
     plot_begin(&(struct plot){.title = "Slow start: bytes in each round trip of 40 ms",
                               .x = "round trip",
                               .y = "bytes",
@@ -260,11 +271,11 @@ static void show_slow_start(void)
     lab_table_end();
     plot_end();
     bool doubles = segments[0] >= 8 && segments[0] <= 12;
-    for (int i = 1; i < 4; i++)
-        doubles = doubles && segments[i] > 1.4 * segments[i - 1];
+    for (int i = 1; i < MOST_TRIPS; i++)
+        doubles = doubles && segments[i] > 1.7 * segments[i - 1];
     lab_verdict(doubles, "a new connection begins with %d segments, and doubles each round trip",
                 segments[0]);
-    lab_look("ss -ti   (cwnd, ssthresh)");
+    lab_look("client$ ss -ti   (cwnd, ssthresh)");
     program_stop(server);
 }
 
@@ -308,12 +319,12 @@ static void show_after_idle(void)
     program_show(false);
     double without = after_idle("0");
     lab_table("tcp_slow_start_after_idle\tthe message after the silence");
-    lab_row("1 (as it is)\t%.1f ms", with);
+    lab_row("1 (the default)\t%.1f ms", with);
     lab_row("0\t%.1f ms", without);
     lab_table_end();
     lab_verdict(without > 0 && with > 1.3 * without,
                 "after a silence a connection starts slowly again, unless it is told not to");
-    lab_look("sysctl net.ipv4.tcp_slow_start_after_idle");
+    lab_look("server$ sysctl net.ipv4.tcp_slow_start_after_idle");
 }
 
 static const struct part parts[] = {

@@ -29,6 +29,7 @@ static int served_beside_silent(const char *stage, double *slowest)
     if (served > 0)
         lab_ladder(NULL, &(struct ladder){
                              .title = "A silent client (a), and three others answered beside it",
+                             .note = "ACKs alone are left out",
                              .keep = lab_no_bare_ack});
     program_stop(silent);
     program_stop(server);
@@ -54,9 +55,9 @@ static void show_silent(void)
     if (seen) {
         char text[64];
         snprintf(text, sizeof text, "%.2f ms", slowest[1]);
-        lab_compare("--threads on", "no reply in 1 s", text, 1e3 / slowest[1]);
+        lab_compare("--threads on", "no reply in 1 s", text, -1e3 / slowest[1]);
     }
-    lab_look("ps -T -p SERVER   (a line for each thread)");
+    lab_look("server$ ps -T -p SERVER   (a line for each thread)");
 }
 
 /* ---- all at once ---- */
@@ -88,9 +89,9 @@ static void show_all_at_once(void)
         threads[i] = all_at_once("08-threaded", clients[i]);
         program_show(false);
     }
-    lab_table("clients\tstage 07\tstage 08\tstage 07\tstage 08");
+    lab_table("clients\t07, time\t08, time\t07, clients per second\t08, clients per second");
     for (int i = 0; i < COUNT; i++)
-        lab_row("%d\t%.0f ms\t%.0f ms\t%.0f/s\t%.0f/s", clients[i], one_by_one[i], threads[i],
+        lab_row("%d\t%.0f ms\t%.0f ms\t%.0f\t%.0f", clients[i], one_by_one[i], threads[i],
                 clients[i] / one_by_one[i] * 1e3, clients[i] / threads[i] * 1e3);
     lab_table_end();
     plot_begin(&(struct plot){.title = "Until all clients have their reply (round trip 2 ms)",
@@ -117,17 +118,17 @@ static void show_all_at_once(void)
 
 static void show_speed(void)
 {
-    char command[512], line[256];
+    char line[256];
     double connections, bare, stage, ratio, clients, kib, each = 0, worst = 0;
     int rows = 0;
 
-    snprintf(command, sizeof command,
-             "'%s/tests/bench/bench' --server '%s/08-threaded/server' --rounds 3 --round 0.1",
-             lab_build, lab_build);
-    lab_say("$ build/tests/bench/bench --rounds 3 --round 0.1");
-    FILE *bench = popen(command, "r");
+    struct program *tool = tool_run("tests/bench/bench",
+                                    "--server %s/08-threaded/server "
+                                    "--rounds 3 --round 0.1",
+                                    lab_build);
+    FILE *bench = fopen(tool->output_path, "r");
     if (bench == NULL)
-        lab_fail("popen");
+        lab_fail("%s", tool->output_path);
     plot_begin(&(struct plot){.name = "requests",
                               .title = "Requests per second, 64 bytes each",
                               .x = "connections",
@@ -152,7 +153,7 @@ static void show_speed(void)
         if (*line != '\n')
             printf("    %s", line);
     }
-    int status = pclose(bench);
+    fclose(bench);
     plot_series("a bare loop with threads", PLOT_LINE);
     for (int i = 0; i < rows; i++)
         plot_point(rates[i][0], rates[i][1]);
@@ -166,7 +167,7 @@ static void show_speed(void)
     for (int i = 0; i < sizes; i++)
         plot_point(memory[i][0], memory[i][1]);
     plot_end();
-    lab_verdict(status == 0 && rows == 4 && worst > 0.5,
+    lab_verdict(tool->status == 0 && rows == 4 && worst > 0.5,
                 "stage 08 costs little beside the bare loop: %.2f of its requests at worst", worst);
     lab_verdict(sizes > 0 && each > 0 && each < 64, "an idle client costs %.1f KiB of memory",
                 each);
@@ -182,6 +183,14 @@ static bool has_reply(int client)
     return recv(client, bytes, sizeof bytes, MSG_DONTWAIT) > 0;
 }
 
+static int accept_queue(void)
+{
+    lab_enter(HOST_SERVER);
+    int waiting = lab_sockets(SOCKET_LISTEN, lab_port(), 0).waiting;
+    lab_enter(HOST_CLIENT);
+    return waiting;
+}
+
 static void show_limit(void)
 {
     struct program *server = server_start("08-threaded", "--max-clients 2");
@@ -192,9 +201,7 @@ static void show_limit(void)
     send_all(third, "Hello", 5);
     lab_settle();
     lab_sleep(0.3);
-    lab_enter(HOST_SERVER);
-    int waiting = lab_sockets(SOCKET_LISTEN, lab_port()).waiting;
-    lab_enter(HOST_CLIENT);
+    int waiting = accept_queue();
     bool early = has_reply(third);
     program_stop(first);
     bool answered = false;
@@ -202,11 +209,12 @@ static void show_limit(void)
         answered = has_reply(third);
     lab_table("clients being served\tin the accept queue\tthe third has a reply");
     lab_row("2, the limit\t%d\t%s", waiting, early ? "yes" : "no");
-    lab_row("1, one has left\t0\t%s", answered ? "yes" : "no");
+    lab_row("2, one has left and the third come in\t%d\t%s", accept_queue(),
+            answered ? "yes" : "no");
     lab_table_end();
     lab_verdict(waiting == 1 && !early && answered,
                 "at --max-clients the queue of stage 03 holds the others until one leaves");
-    lab_look("ss -ltn 'sport = :9999'   (Recv-Q)");
+    lab_look("server$ ss -ltn 'sport = :9999'   (Recv-Q)");
     close(third);
     program_stop(second);
     program_stop(server);

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
+#include <math.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <signal.h>
@@ -21,6 +22,7 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/options.h"
+#include "common/sysctl.h"
 #include "tests/labs/program.h"
 
 enum { NOT_ALLOWED = 77, LONGEST_PART = 90, MOST_PARTS = 16 };
@@ -30,6 +32,7 @@ struct wire *lab_wire = NULL;
 const char *lab_address = SERVER_ADDRESS;
 
 const char *lab_build = "build";
+long lab_rmem_max;
 
 static const char *results = "build/labs";
 static const char *only = "";
@@ -58,12 +61,12 @@ struct lab_path lab_path(const char *name, const char *ending)
     return path;
 }
 
-void lab_picture(const char *name, const char *ending)
+void lab_picture(const char *name, const char *ending, const char *title)
 {
     struct lab_path path = lab_path(part->name, ".pictures");
     FILE *file = fopen(path.text, "a");
 
-    if (file == NULL || fprintf(file, "%s%s\n", name, ending) < 0 || fclose(file) != 0)
+    if (file == NULL || fprintf(file, "%s%s\t%s\n", name, ending, title) < 0 || fclose(file) != 0)
         die("%s", path.text);
 }
 
@@ -152,8 +155,11 @@ void lab_compare(const char *option, const char *without, const char *with, doub
     if (file == NULL)
         die("%s", path.text);
     fprintf(file, "%s\t%s\t%s\t%s\t", lab_number, option, without, with);
-    if (factor > 0)
-        fprintf(file, factor < 10 ? "%.1f\n" : "%.0f\n", factor);
+    /* Two digits, as more would promise too much. */
+    double size = fabs(factor), unit = size > 0 ? pow(10, floor(log10(size)) - 1) : 1;
+    if (factor != 0)
+        fprintf(file, size < 10 ? "%s%.1f\n" : "%s%.0f\n", factor < 0 ? "≥ " : "× ",
+                round(size / unit) * unit);
     else
         fputs("-\n", file);
     finish(file, path.text);
@@ -341,9 +347,16 @@ void lab_ladder(const char *name, const struct ladder *ladder)
     file = create(svg.text);
     ladder_svg(file, ladder, &capture);
     finish(file, svg.text);
-    lab_picture(name, ".svg");
+    lab_picture(name, ".svg", ladder->title);
     if (!lab_quick) {
-        printf("    %s\n", ladder->title);
+        static bool explained;
+        if (!explained)
+            lab_say("a ladder: the time at the client, the segment, the time at the server; bytes "
+                    "count from 1");
+        explained = true;
+        printf("\n    %s\n", ladder->title);
+        if (ladder->note != NULL)
+            printf("    (%s)\n", ladder->note);
         ladder_text(stdout, ladder, &capture);
         putchar('\n');
         fflush(stdout);
@@ -411,6 +424,7 @@ bool lab_waits(int64_t start, double limit)
 /* ---- sockets ---- */
 
 static int used_port = 9999;
+static bool port_taken; /* by a server that was started */
 
 int lab_port(void)
 {
@@ -419,12 +433,13 @@ int lab_port(void)
 
 void lab_new_port(void)
 {
-    used_port = lab_wire != NULL ? used_port + 1 : 0;
+    used_port = lab_wire == NULL ? 0 : port_taken ? used_port + 1 : used_port;
 }
 
 void lab_use_port(int port)
 {
     used_port = port;
+    port_taken = true;
 }
 
 struct sockaddr_in lab_server_address(void)
@@ -506,7 +521,7 @@ long lab_counter(const char *name)
     return value >= 0 ? value : counter_in("/proc/thread-self/net/snmp", name);
 }
 
-struct lab_sockets lab_sockets(int state, int port)
+struct lab_sockets lab_sockets(int state, int local_port, int remote_port)
 {
     struct lab_sockets result = {0};
     FILE *file = fopen("/proc/thread-self/net/tcp", "r");
@@ -515,14 +530,16 @@ struct lab_sockets lab_sockets(int state, int port)
     if (file == NULL)
         die("/proc/thread-self/net/tcp");
     while (fgets(line, sizeof line, file) != NULL) {
-        unsigned local, is, waiting, timer;
+        unsigned local, remote, is, unsent, waiting, timer;
         unsigned long ticks;
-        if (sscanf(line, " %*d: %*8x:%x %*8x:%*x %x %*x:%x %x:%lx", &local, &is, &waiting, &timer,
-                   &ticks) != 5 ||
-            (int)is != state || (port != 0 && (int)local != port))
+        if (sscanf(line, " %*d: %*8x:%x %*8x:%x %x %x:%x %x:%lx", &local, &remote, &is, &unsent,
+                   &waiting, &timer, &ticks) != 7 ||
+            (int)is != state || (local_port != 0 && (int)local != local_port) ||
+            (remote_port != 0 && (int)remote != remote_port))
             continue;
         if (result.count++ == 0) {
             result.waiting = (int)waiting;
+            result.unsent = (int)unsent;
             result.timer = (double)ticks / (double)sysconf(_SC_CLK_TCK);
         }
     }
@@ -563,6 +580,9 @@ static void probe_refusal(void)
         continue;
 }
 
+/* Whether an earlier part has said why there is no wire. */
+static bool refusal_told;
+
 /* In the part's own process. */
 static void run_part(void)
 {
@@ -576,11 +596,16 @@ static void run_part(void)
             lab_not_allowed("%s", refusal.text);
         lab_wire = wire_start(&cable);
         current_delay = part->delay_ns;
+        if (!lab_quick && part->delay_ns > 0)
+            lab_say("(server$ and client$: the two shells of build/wire --delay %lldms)",
+                    (long long)(part->delay_ns / MILLISECOND));
+        else if (!lab_quick)
+            lab_say("(server$ and client$: the two shells of build/wire)");
     } else if (part->needs_wire) {
-        lab_not_allowed("%s", refusal.text);
+        lab_not_allowed("%s", refusal_told ? "it needs the wire, as above" : refusal.text);
     } else {
         lab_address = "127.0.0.1";
-        lab_use_port(0);
+        used_port = 0;
     }
     part->run();
     if (verdicts == 0)
@@ -727,6 +752,8 @@ int lab_main(int argc, char **argv, const char *number, const char *title, const
     lab_number = number;
     make_folder();
     write_order(parts, title);
+    if (sysctl_read("net.core.rmem_max", &lab_rmem_max) < 0)
+        lab_rmem_max = 212992; /* the kernel's own default */
     probe_refusal();
 
     snprintf(line, sizeof line, "== lab %s: %s ==\n", number, title);
@@ -741,6 +768,7 @@ int lab_main(int argc, char **argv, const char *number, const char *title, const
         ran++;
         not_seen += status == EXIT_FAILURE;
         not_allowed += status == NOT_ALLOWED;
+        refusal_told = refusal_told || status == NOT_ALLOWED;
     }
     if (ran == 0) {
         log_error("--part %s: no such part", only);

@@ -38,6 +38,7 @@ int lab_main(int argc, char **argv, const char *number, const char *title,
 extern bool lab_quick;          /* this is the quick form */
 extern struct wire *lab_wire;   /* NULL on 127.0.0.1 */
 extern const char *lab_address; /* of the server's host */
+extern long lab_rmem_max;       /* net.core.rmem_max, which is the machine's */
 extern const char *lab_build;   /* where the programs are: the folder build, or another one */
 
 /* The port of the servers and clients that are started from now on: at first 9999, which is
@@ -69,14 +70,14 @@ void lab_sleep(double seconds);
 /* A line of text, below the question. */
 void lab_say(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
-/* What to type to see it oneself. */
+/* What to type to see it oneself, and in which of the two shells. */
 void lab_look(const char *commands);
 
 /* The verdict, a sentence: what was seen, if it was. A part may give several. */
 void lab_verdict(bool seen, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* A row of the tour's table: the option, the figures without and with it, and how many times
-   better it is; 0 where that is no number. */
+   better it is: negative where it is at least so many times, 0 where that is no number. */
 void lab_compare(const char *option, const char *without, const char *with, double factor);
 
 /* Ends the part: something that is not the experiment failed. The lab's status is 1. */
@@ -93,7 +94,7 @@ struct lab_path lab_path(const char *name, const char *ending);
 const char *lab_part_name(void);
 
 /* Takes note of a picture of the part's, for the page with all results. */
-void lab_picture(const char *name, const char *ending);
+void lab_picture(const char *name, const char *ending, const char *title);
 
 /* A table: its columns and the cells of a row have a '\t' between them. Printed, and written
    as NAME.tsv, when it ends. */
@@ -134,9 +135,8 @@ int lab_connected(int connection);
    kernel does not count it. */
 long lab_counter(const char *name);
 
-/* The sockets of the calling thread's host in one state (proc(5), /proc/net/tcp) with this
-   local port (0: any), how many; and the time that the first one has to go on its timer, in
-   seconds. */
+/* The sockets of the calling thread's host in one state (proc(5), /proc/net/tcp) with these
+   ports at this end and at the other (0: any). */
 enum {
     SOCKET_ESTABLISHED = 1,
     SOCKET_SYN_SENT,
@@ -146,9 +146,11 @@ enum {
 };
 struct lab_sockets {
     int count;
-    int waiting; /* of a listener: how many connections its accept queue holds */
-    double timer;
+    /* Of the first one: */
+    int waiting;  /* of a listener: how many connections its accept queue holds */
+    int unsent;   /* bytes that are not yet acknowledged */
+    double timer; /* seconds that its timer has to go */
 };
-struct lab_sockets lab_sockets(int state, int port);
+struct lab_sockets lab_sockets(int state, int local_port, int remote_port);
 
 #endif

@@ -43,8 +43,7 @@ table() {
 
 pictures() {
     [ -f "$1/$2.pictures" ] || return
-    while read -r picture; do
-        title=$(sed -n 's/.*<title>\([^<]*\)<\/title>.*/\1/p' "$1/$picture" | head -n 1)
+    while IFS='	' read -r picture title; do
         printf '<figure><img src="%s/%s" alt="%s" loading="lazy"></figure>\n' \
             "$(basename "$1")" "$picture" "$(echo "$title" | tr '"' "'")"
         [ ! -f "$1/${picture%.svg}.pcap" ] ||

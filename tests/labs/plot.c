@@ -61,7 +61,8 @@ static void print_bars(void)
         if (points[i].y > 0)
             least = fmin(least, points[i].y);
     }
-    printf("\n    %s (%s: %s)\n", plot.title, plot.x, plot.y);
+    printf("\n    %s (%s: %s%s)\n", plot.title, plot.x, plot.y,
+           plot.log_y > 0 ? "; logarithmic bars" : "");
     for (int s = 0; s < series_count; s++) {
         const struct series *series = &all_series[s];
         if (series->style != all_series[0].style)
@@ -78,7 +79,7 @@ static void print_bars(void)
             printf("    %10.6g  ", x);
             for (int block = 0; block < eighths / 8; block++)
                 fputs("█", stdout);
-            printf("%s %.4g %s\n", blocks[eighths % 8], y, plot.unit);
+            printf(y < 1000 ? "%s %.4g %s\n" : "%s %.0f %s\n", blocks[eighths % 8], y, plot.unit);
         }
     }
     putchar('\n');
@@ -161,7 +162,7 @@ void plot_end(void)
         status = pclose(gnuplot);
     }
     if (status == 0)
-        lab_picture(name, "-plot.svg");
+        lab_picture(name, "-plot.svg", plot.title);
     if (status != 0 && !lab_quick)
         lab_say("(with gnuplot installed there would be a picture of it)");
 }

@@ -17,6 +17,7 @@
 
 enum {
     MOST_PROGRAMS = 100,
+    MOST_SHOWN = 16, /* words of a command */
     MOST_WORDS = 600,
     LIMIT = 20 /* seconds, far more than anything takes */
 };
@@ -38,6 +39,10 @@ static void show_command(enum host host, char **words)
                                  : "client",
            words[0] + strlen(lab_build));
     for (int i = 1; words[i] != NULL; i++) {
+        if (i == MOST_SHOWN) {
+            fputs(" ...", stdout);
+            break;
+        }
         if (strlen(words[i]) > 40)
             printf(" %.3s...(%zu bytes)", words[i], strlen(words[i]));
         else if (strpbrk(words[i], "\n ") != NULL)
@@ -326,10 +331,28 @@ struct program *client_run(const char *stage, const char *format, ...)
     return client;
 }
 
+struct program *tool_run(const char *path, const char *format, ...)
+{
+    char text[1024], program[512];
+    char *words[MOST_WORDS] = {program};
+    va_list arguments;
+
+    va_start(arguments, format);
+    vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    snprintf(program, sizeof program, "%s/%s", lab_build, path);
+    add_words(words, 1, text);
+    struct program *tool = start(HOST_CLIENT, words, "tool", false);
+    program_wait(tool);
+    return tool;
+}
+
 struct program *silent_client(struct program *server)
 {
     int before = program_count(server, " connected");
     struct program *client = client_start("03-listen-queue", "--connections 1");
+    if (show)
+        lab_say("  (a client that connects and says nothing)");
 
     if (!program_says(server, " connected", before + 1))
         lab_fail("the server did not accept a client; its log is %s", server->log_path);

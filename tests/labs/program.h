@@ -34,6 +34,10 @@ struct program *client_input(const char *stage, const char *format, ...)
 struct program *client_run(const char *stage, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
+/* Runs another built program, such as tests/bench/bench, to its end. */
+struct program *tool_run(const char *path, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
 /* A client of stage 03 that connects and says nothing, once the server has accepted it. */
 struct program *silent_client(struct program *server);
 

@@ -90,29 +90,30 @@ static int refuse(struct hosts_refusal *refusal, const char *what)
         cure = "the kernel makes no user namespace in a chroot; use a container or pivot_root";
     else if (setting_is("kernel.apparmor_restrict_unprivileged_userns", 1))
         cure = "AppArmor forbids it (Ubuntu 24.04); to allow it until the next start:\n"
-               "  sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0";
+               "    sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0";
     else if (setting_is("kernel.unprivileged_userns_clone", 0))
         cure = "the kernel leaves it to root (older Debian); to allow it until the next start:\n"
-               "  sudo sysctl -w kernel.unprivileged_userns_clone=1";
+               "    sudo sysctl -w kernel.unprivileged_userns_clone=1";
     else if (no_user_namespaces)
         cure = "user namespaces are switched off; to allow them until the next start:\n"
-               "  sudo sysctl -w user.max_user_namespaces=10000";
+               "    sudo sysctl -w user.max_user_namespaces=10000";
     else if (no_network_namespaces)
         cure = "network namespaces are switched off; to allow them until the next start:\n"
-               "  sudo sysctl -w user.max_net_namespaces=10000";
+               "    sudo sysctl -w user.max_net_namespaces=10000";
     else if (error == EOPNOTSUPP)
         cure = "the kernel's part for virtual cables is not loaded: sudo modprobe veth";
     else if (error == EROFS)
         cure = "/proc/sys cannot be written, as in many containers; docker and podman allow it "
-               "with\n  --security-opt systempaths=unconfined";
+               "with\n    --security-opt systempaths=unconfined";
     else if (file_has("/proc/self/status", "Seccomp:\t2"))
         cure = "a seccomp profile, as a container has one, forbids it; docker and podman allow it "
-               "with\n  --security-opt seccomp=unconfined --security-opt apparmor=unconfined";
+               "with\n    --security-opt seccomp=unconfined --security-opt apparmor=unconfined";
     else if (error == EINVAL || error == ENOSYS)
         cure = "this kernel was built without CONFIG_USER_NS or CONFIG_NET_NS";
     else
         cure = "a private network needs user namespaces; 'unshare -Urn true' shows if they work";
-    snprintf(refusal->text, sizeof refusal->text, "%s: %s\n%s", what, error_text(error).text, cure);
+    snprintf(refusal->text, sizeof refusal->text, "%s: %s\n  %s", what, error_text(error).text,
+             cure);
     return -1;
 }
 

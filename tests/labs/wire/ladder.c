@@ -345,6 +345,7 @@ void ladder_text(FILE *file, const struct ladder *ladder, const struct capture *
 /* ---- picture ---- */
 
 enum { LEFT = 110, RIGHT = 650, WIDTH = 760, TOP = 84, SMALLEST_STEP = 17, LARGEST_STEP = 64 };
+enum { HEIGHT = 400, FEW = 16 /* moments, which may be as far apart as they are */ };
 
 /* A moment at one of the two hosts. */
 struct moment {
@@ -376,14 +377,14 @@ static struct moment *lay_out(const struct drawing *drawing, size_t *count)
     qsort(moments, *count, sizeof *moments, compare_moments);
 
     int64_t length = *count > 0 ? moments[*count - 1].ns - moments[0].ns : 0;
-    double y = TOP;
+    double y = TOP, largest = *count <= FEW ? HEIGHT : LARGEST_STEP;
     for (size_t i = 0; i < *count; i++) {
         int64_t gap = i > 0 ? moments[i].ns - moments[i - 1].ns : 0;
-        double step = length > 0 ? (double)gap / (double)length * 400 : 0;
+        double step = length > 0 ? (double)gap / (double)length * HEIGHT : 0;
         if (i > 0)
             y += gap == 0               ? 0
                  : step < SMALLEST_STEP ? SMALLEST_STEP
-                 : step > LARGEST_STEP  ? LARGEST_STEP
+                 : step > largest       ? largest
                                         : step;
         moments[i].y = y;
     }
@@ -514,7 +515,9 @@ void ladder_svg(FILE *file, const struct ladder *ladder, const struct capture *c
             "</title>\n<style>%s</style>\n<rect class=\"page\" width=\"100%%\" "
             "height=\"100%%\"/>\n",
             style);
-    svg_text(file, WIDTH / 2.0, 24, "title", "middle", ladder->title);
+    svg_text(file, WIDTH / 2.0, 20, "title", "middle", ladder->title);
+    if (ladder->note != NULL)
+        svg_text(file, WIDTH / 2.0, 38, "time", "middle", ladder->note);
     svg_text(file, LEFT, 54, "label", "middle", client_name(ladder));
     svg_text(file, RIGHT, 54, "label", "middle", server_name(ladder));
     for (int x = LEFT; x <= RIGHT; x += RIGHT - LEFT)

@@ -10,6 +10,7 @@ extern "C" {
 
 struct ladder {
     const char *title;
+    const char *note;            /* a line below the title; NULL: none */
     const char *client, *server; /* what stands above the two lines; NULL: name and address */
     /* Which frames: those that keep(frame, context) says true of; NULL: all that are TCP. */
     wire_match *keep;

@@ -20,6 +20,7 @@
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <termios.h>
 #include <unistd.h>
 
 #include "common/log.h"
@@ -67,8 +68,8 @@ static double number_with_unit(const char *option, const char *text, const struc
             number * units[i].factor <= most)
             return number * units[i].factor;
     }
-    log_error("--%s %s: not allowed; a number and one of: %s %s %s", option, text, names[0],
-              names[1], names[2]);
+    log_error("--%s %s: not allowed; a number from 0 to %.12g%s, or with: %s %s %s", option, text,
+              most / units[0].factor, names[0], names[0], names[1], names[2]);
     exit(EXIT_USAGE);
 }
 
@@ -142,6 +143,8 @@ static void enter_namespace_of(int process, const char *name)
 
 static void join_wire(char **command)
 {
+    struct termios terminal = {0};
+    tcgetattr(STDIN_FILENO, &terminal);
     char *folder = getcwd(NULL, 0); /* which entering a mount namespace changes */
 
     enter_namespace_of(join, "user");
@@ -159,8 +162,13 @@ static void join_wire(char **command)
         become_program("server", command);
     }
     signal(SIGINT, SIG_IGN);
+    signal(SIGTTOU, SIG_IGN);
+    int status = status_of(child);
+    /* A shell that was killed, because the wire has ended, leaves the terminal as it had it. */
+    if (tcsetattr(STDIN_FILENO, TCSANOW, &terminal) == 0 && status == 128 + SIGKILL)
+        log_info("the wire has ended");
     /* Its children are in another process namespace now, and so would a leak checker's be. */
-    _exit(status_of(child));
+    _exit(status);
 }
 
 /* ---- the wire ---- */
@@ -191,7 +199,7 @@ static void write_results(struct wire *wire)
     if (show_ladder)
         ladder_text(stdout, &ladder, &capture);
     if (capture.missed > 0)
-        log_info("the first %zu frames were kept, %zu after them were not", capture.count,
+        log_info("%zu frames were kept, and for %zu there was no room", capture.count,
                  capture.missed);
     free(capture.frames);
 }

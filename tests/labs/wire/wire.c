@@ -453,6 +453,14 @@ struct capture wire_capture(struct wire *wire)
     struct capture capture = {.real_offset = real_offset()};
 
     pthread_mutex_lock(&wire->lock);
+    for (enum host from = HOST_CLIENT; from <= HOST_SERVER; from++) {
+        struct tpacket_stats dropped = {0};
+        socklen_t size = sizeof dropped;
+        /* Frames for which the ring had no room, since this was last asked. */
+        if (getsockopt(wire->directions[from].from, SOL_PACKET, PACKET_STATISTICS, &dropped,
+                       &size) == 0)
+            wire->missed += dropped.tp_drops;
+    }
     capture.count = wire->count;
     capture.missed = wire->missed;
     capture.frames = malloc((wire->count + 1) * sizeof *capture.frames);

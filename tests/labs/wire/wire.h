@@ -84,7 +84,7 @@ size_t wire_count(struct wire *wire, wire_match *match, void *context);
 struct capture {
     struct frame *frames;
     size_t count;
-    size_t missed;       /* came after, when there was no more room */
+    size_t missed;       /* came, but there was no room to keep or even to carry them */
     int64_t real_offset; /* what to add to a frame's times for CLOCK_REALTIME */
 };
 struct capture wire_capture(struct wire *wire);
