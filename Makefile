@@ -101,6 +101,15 @@ labs:
 	@$(MAKE) --no-print-directory -s all experiments
 	@sh tests/tour.sh full || [ $$? = 77 ]
 
+##  make docs       write the generated parts of docs/ and README.md, after running all labs
+.PHONY: docs docs-check
+docs: labs
+	@python3 docs/generate.py
+
+##  make docs-check fail where a generated part is stale, or a link or an anchor is dead
+docs-check: all experiments
+	@python3 docs/generate.py --check
+
 ##  make run-03     run the server of stage 03; options: make run-03 ARGS='--backlog 4'
 .PHONY: $(NUMBERS:%=run-%)
 $(NUMBERS:%=run-%): run-%: all

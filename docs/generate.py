@@ -329,7 +329,9 @@ def shape(text):
     """The text without what differs from run to run."""
     text = re.sub(r"~.*", "~", text)
     text = re.sub(r"\d+(\.\d+)?", "N", text)
-    return re.sub(r"[ |]+", " ", text)
+    lines = re.sub(r"[ |]+", " ", text).splitlines()
+    # How often the same line comes again may depend on the time.
+    return "\n".join(line for i, line in enumerate(lines) if i == 0 or line != lines[i - 1])
 
 
 def check_part(part, recorded):

@@ -30,6 +30,7 @@ static struct restart restart(const char *old_stage, const char *old_options, co
     if (server_first) {
         struct program *client = silent_client(old);
         program_stop(old);
+        lab_settle(); /* the client must not close before it has the server's FIN */
         program_stop(client);
     } else {
         client_run("02-reuseaddr", "Hello");

@@ -99,7 +99,7 @@ static void show_window(void)
                     expected, rates[i]);
             plot_point(windows[i], rates[i]);
             runs++;
-            fitting += rates[i] < 1.2 * expected && (trips[t] < 10 || rates[i] > 0.3 * expected);
+            fitting += rates[i] < 1.2 * expected && (i > 0 || rates[i] > 0.5 * expected);
             program_show(false);
         }
     }
@@ -112,7 +112,8 @@ static void show_window(void)
     }
     lab_table_end();
     plot_end();
-    /* At 1 ms the programs themselves may be the limit, below that of the window. */
+    /* All are below what the window allows, and the smallest, which asks nothing of the machine,
+       is near it. */
     lab_verdict(fitting == runs && rates[2] > 5 * rates[0],
                 "no more than a window goes out in a round trip: window / round trip is the limit");
     if (fitting == runs && rates[0] > 0) {

@@ -589,6 +589,8 @@ static void run_part(void)
     struct cable cable = {.delay_ns = part->delay_ns};
 
     alarm(LONGEST_PART);
+    unlink(lab_path(part->name, ".row").text); /* both are written bit by bit */
+    unlink(lab_path(part->name, ".pictures").text);
     printf("\n%s\n", part->question);
     fflush(stdout);
     if (*refusal.text == '\0') {

@@ -1,0 +1,121 @@
+"""The documents: what is generated in them is what would be generated now, and links lead on."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from course import run
+
+ROOT = Path(__file__).resolve().parents[2]
+GENERATE = ROOT / "docs" / "generate.py"
+CHAPTERS = sorted(ROOT.glob("docs/[0-9][0-9]-*.md"))
+
+
+@pytest.fixture
+def only_ordinary_programs(build):
+    if build != ROOT / "build":
+        pytest.skip("the documents show the ordinary programs")
+
+
+def test_nothing_is_stale_or_dead(only_ordinary_programs):
+    result = run([sys.executable, "-B", GENERATE, "--check"], limit=170)
+    assert result.status == 0, result.err
+
+
+def test_there_is_a_chapter_for_each_stage():
+    stages = [path.parent.name for path in sorted(ROOT.glob("[0-9][0-9]-*/server.c"))]
+    assert [path.stem for path in CHAPTERS] == stages
+
+
+SECTIONS = ["Try it", "What you see", "Why", "The change", "Where it bites", "Exercises", "Sources"]
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
+def test_a_chapter_has_all_its_sections_in_order(path):
+    text = path.read_text(encoding="utf-8")
+    expected = list(SECTIONS)
+    if path.stem.startswith("01"):
+        expected[3] = "The program"
+    assert re.findall(r"^## (.*)$", text, re.M) == expected
+    assert re.match(r"# \d\d .*\n\n\*.*?\?\*\n", text, re.S), "a chapter opens with its question"
+    answers = text.count("<details><summary>Answer</summary>")
+    exercises = len(re.findall(r"^\*\*\d\.\*\*", text, re.M))
+    assert 4 <= exercises <= 6
+    assert answers == exercises == text.count("</details>")
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
+def test_a_chapter_shows_all_that_its_lab_finds(path):
+    number = path.stem[:2]
+    source = (ROOT / "tests" / "labs" / f"{path.stem}.c").read_text(encoding="utf-8")
+    parts = re.findall(r'\.name = "([\w-]+)",\s*\.question', source)
+    assert parts
+    shown = re.findall(rf"<!-- lab {number} ([\w-]+) -->", path.read_text(encoding="utf-8"))
+    assert sorted(shown) == sorted(parts)
+
+
+@pytest.fixture
+def copy(tmp_path, only_ordinary_programs):
+    """The documents and what they show, to spoil."""
+    listed = subprocess.run(
+        ["find", "docs", "common", "tests/labs", "README.md", "Makefile", *STAGES, "-type", "f"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    for name in listed.stdout.split():
+        target = tmp_path / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes((ROOT / name).read_bytes())
+    for name in ("LICENSE", "LICENSE-docs"):
+        (tmp_path / name).write_bytes((ROOT / name).read_bytes())
+    # Only what the sources decide: the commands would take too long for each fault.
+    for path in [tmp_path / "README.md", *tmp_path.glob("docs/*.md")]:
+        text = path.read_text(encoding="utf-8")
+        text = re.sub(r"<!-- try\b.*?<!-- end -->", "", text, flags=re.S)
+        path.write_text(text, encoding="utf-8")
+    (tmp_path / ".ci").mkdir()
+    return tmp_path
+
+
+STAGES = [path.stem for path in CHAPTERS]
+
+
+def check(folder):
+    return run([sys.executable, "-B", folder / "docs" / "generate.py", "--check"])
+
+
+def change(path, old, new):
+    text = path.read_text(encoding="utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new, 1), encoding="utf-8")
+
+
+def test_the_copy_is_sound(copy):
+    result = check(copy)
+    assert result.status == 0, result.err
+
+
+@pytest.mark.parametrize(
+    ("path", "old", "new", "says"),
+    [
+        ("02-reuseaddr/server.c", "both before bind", "both before it", None),
+        ("02-reuseaddr/server.c", "static bool reuse_port", "static  bool reuse_port", "diff 02"),
+        ("01-basic/server.c", "static int echo", "static  int echo", "source 01"),
+        ("docs/03-listen-queue.md", "<!-- diff 03 server 5 -->", "<!-- diff 03 server 4 -->", "5"),
+        ("docs/03-listen-queue.md", "](04-timeout.md)", "](04-time.md)", "04-time.md"),
+        ("docs/02-reuseaddr.md", "](03-listen-queue.md)", "](03-listen-queue.md#no)", "#no"),
+        ("docs/exercises/07.diff", "SIZED_LIMIT = 1000", "SIZED_LIMIT = 999", "patch 07"),
+        ("docs/05-bufsize.md", "pictures/05-window-plot.svg", "pictures/none.svg", "none.svg"),
+    ],
+)
+def test_a_fault_is_found(copy, path, old, new, says):
+    if says is None:
+        old, new, says = "Both before bind", "Both before it", "diff 02"
+    change(copy / path, old, new)
+    result = check(copy)
+    assert result.status == 1, "nothing was found"
+    assert says in result.err, result.err
