@@ -284,7 +284,7 @@ else
     # Each gets the value that it has.
     # shellcheck disable=SC2016,SC2086
     refused=$("$build/wire" -q -- sh -c 'for name; do
-        { value=$(cat "/proc/sys/$name") && echo "$value" >"/proc/sys/$name"; } || printf " %s" "$name"
+        value=$(cat "/proc/sys/$name") && echo "$value" >"/proc/sys/$name" || printf " %s" "$name"
     done' sh $settings 2>/dev/null)
     if [ -z "$refused" ]; then
         ok "/proc/sys inside" "the labs can change the settings of the wire's two hosts"
