@@ -78,6 +78,11 @@ $(BUILD)/tests/unit/unit_tests: $(UNIT) $(WIRE) $(COMMON)
 
 -include $(wildcard $(BUILD)/*/*.d $(BUILD)/tests/*/*.d $(BUILD)/tests/labs/wire/*.d)
 
+##  make doctor     does this machine have all that the course needs? It installs nothing
+.PHONY: doctor
+doctor:
+	@MAKE='$(MAKE)' BUILD='$(BUILD)' sh tests/doctor.sh
+
 ##  make tour       see what each stage does, in under a minute: the labs in their quick form
 .PHONY: tour
 tour:

@@ -88,6 +88,18 @@ def client(request, client_program):
     return run_client
 
 
+FORBID = "echo 0 > /proc/sys/user/max_user_namespaces; echo 0 > /proc/sys/user/max_net_namespaces"
+
+
+@pytest.fixture
+def without_namespaces():
+    """A command to put before another one, which then can make no private network."""
+    before = ["unshare", "-Ur", "sh", "-c", f'{FORBID}; exec "$@"', "sh"]
+    if run([*before, "true"]).status != 0 or run([*before, "unshare", "-n", "true"]).status == 0:
+        pytest.skip("namespaces cannot be forbidden here")
+    return before
+
+
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item, call):
     """A failure shows every program that the test has run, and all that it said."""

@@ -125,18 +125,6 @@ def test_a_careless_server_fails_the_lab_of_stage_01(lab, programs):
     assert "NOT SEEN" in result.out.decode()
 
 
-FORBID = "echo 0 > /proc/sys/user/max_user_namespaces; echo 0 > /proc/sys/user/max_net_namespaces"
-
-
-@pytest.fixture
-def without_namespaces():
-    """A command to put before another one, which then can make no private network."""
-    before = ["unshare", "-Ur", "sh", "-c", f'{FORBID}; exec "$@"', "sh"]
-    if run([*before, "true"]).status != 0 or run([*before, "unshare", "-n", "true"]).status == 0:
-        pytest.skip("namespaces cannot be forbidden here")
-    return before
-
-
 @pytest.mark.parametrize("name", ["02-reuseaddr", "04-timeout", "07-binary-struct", "08-threaded"])
 def test_a_lab_without_need_of_a_wire_runs_on_loopback(lab, without_namespaces, name):
     result = lab(name, "--quick", "on", before=without_namespaces)
