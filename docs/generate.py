@@ -21,7 +21,7 @@ A generated part stands between two comments, the first of which says what it is
     <!-- end -->
 
 What the sources alone decide is checked word for word. What a run decides is checked for its
-shape: all numbers are left out of the comparison, and so is what stands behind a '~'.
+shape: numbers, bytes, and how often a line comes again are left out of the comparison.
 """
 
 import difflib
@@ -327,7 +327,7 @@ def write(path):
 
 def shape(text):
     """The text without what differs from run to run."""
-    text = re.sub(r"~.*", "~", text)
+    text = re.sub(r"b'.*'", "bytes", text)  # in how many pieces they come, too
     text = re.sub(r"\d+(\.\d+)?", "N", text)
     lines = re.sub(r"[ |]+", " ", text).splitlines()
     # How often the same line comes again may depend on the time.
