@@ -7,6 +7,8 @@ The pages for Sphinx go to OUTPUT-source and what it remembers of them to OUTPUT
 """
 
 import argparse
+import functools
+import html
 import itertools
 import os
 import posixpath
@@ -15,7 +17,6 @@ import shutil
 import subprocess
 import sys
 from difflib import SequenceMatcher
-from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -60,7 +61,7 @@ class Book:
             return link
         path = posixpath.normpath(posixpath.join(posixpath.dirname(page), unquote(parts.path)))
         anchor = f"#{parts.fragment}" if parts.fragment else ""
-        if path in ("README.md", "docs", "."):
+        if path in ("README.md", "docs"):
             return f"index.html{anchor}"
         name = path.removeprefix("docs/")
         if path.startswith("docs/") and (self.docs / name).is_file():
@@ -72,7 +73,7 @@ class Book:
         if (ROOT / path).is_dir() and not path.startswith(".."):
             folder = {file.relative_to(ROOT).as_posix() for file in (ROOT / path).glob("*.*")}
             self.sources |= {file for file in folder if (ROOT / file).is_file()}
-            return f"sources.html#{slug(path)}"
+            return f"sources.html#{slug(heading('' if path == '.' else path))}"
         if (ROOT / path).is_file() and not path.startswith(".."):
             self.sources.add(path)
             return f"source/{path}.html" + re.sub(r"^#L(\d+).*", r"#L-\1", anchor)
@@ -113,11 +114,12 @@ def without_comments(text):
     )
 
 
-def slug(heading):
+def slug(text):
     """The anchor of a heading, as code hosts make it."""
-    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+    return re.sub(r"[^\w\- ]", "", text.lower()).replace(" ", "-")
 
 
+@functools.lru_cache(maxsize=None)
 def coloured(path):
     """The lines of a file as HTML."""
     text = (ROOT / path).read_text(encoding="utf-8")
@@ -137,9 +139,9 @@ def raw(lines):
 
 def source_page(path, chapter):
     """A file with its line numbers, each a link to its line."""
-    stage = path.split("/")[0]
+    stage = posixpath.dirname(path)
     up = "../" * (path.count("/") + 1)
-    ways = [f"[{stage if '/' in path else 'The sources'}]({up}sources.html#{slug(stage)})"]
+    ways = [f"[{heading(stage)}]({up}sources.html#{slug(heading(stage))})"]
     if stage in STAGES:
         if chapter:
             ways.append(f"[the chapter]({up}{chapter}.html)")
@@ -163,11 +165,15 @@ def source_page(path, chapter):
     ]
 
 
+def heading(folder):
+    return folder or "The course"
+
+
 def sources_page(sources):
     page = ["# The sources", ""]
     folders = {posixpath.dirname(path) for path in sources}
     for folder in sorted(folders, key=lambda name: (name not in STAGES, name)):
-        page += ["", f"## {folder or 'The course'}", ""]
+        page += ["", f"## {heading(folder)}", ""]
         names = sorted(
             (posixpath.basename(path) for path in sources if posixpath.dirname(path) == folder),
             key=lambda name: (PROGRAMS.index(name) if name in PROGRAMS else 2, name),
@@ -314,6 +320,8 @@ def write_pages(book, folder):
     readme = book.rewrite("README.md", (ROOT / "README.md").read_text(encoding="utf-8"))
     toctree = ["```{toctree}", ":hidden:", *names, "diffs", "sources", "```"]
     write(folder / "index.md", [readme, *toctree])
+    if book.mistakes:
+        sys.exit("\n".join(book.mistakes))
 
     pairs = list(itertools.combinations(STAGES, 2))
     write(folder / "diffs.md", diffs_page(pairs))
@@ -330,22 +338,42 @@ def write_pages(book, folder):
             shutil.copyfile(book.docs / name, copy)
 
 
-class Anchors(HTMLParser):
-    def __init__(self, path):
-        super().__init__()
-        self.names, self.links = set(), set()
-        self.feed(path.read_text(encoding="utf-8"))
+def mend_theme(static):
+    """Mends what Debian's package of the theme lacks. It expects a web server: its style names a
+    file by a path from the server's root, and its script is in two parts, which a page from a
+    file may not join. And it is dark only when told to, not when the system is."""
+    style, script = static / "styles" / "furo.css", static / "scripts" / "furo.js"
+    text = style.read_text(encoding="utf-8")
+    common = re.search(r"@import url\((/javascript/[^)]*)\);", text)
+    if common:
+        text = text.replace(common[0], Path("/usr/share" + common[1]).read_text(encoding="utf-8"))
+    dark = re.search(r'body\[data-theme="dark"\] \{([^}]*)\}', text)
+    if dark and "prefers-color-scheme" not in text:
+        text += "@media screen and (prefers-color-scheme: dark) {\n"
+        text += f'body:not([data-theme="light"]) {{{dark[1]}}} }}\n'
+    style.write_text(text, encoding="utf-8")
+    text = script.read_text(encoding="utf-8")
+    part = re.match(r'import Gumshoe from "\./([\w-]+\.js)";', text)
+    if part:
+        other = (script.parent / part[1]).read_text(encoding="utf-8")
+        script.write_text(other + text.replace(part[0], ""), encoding="utf-8")
 
-    def handle_starttag(self, tag, attributes):
-        attributes = dict(attributes)
-        self.names |= {attributes[key] for key in ("id", "name") if attributes.get(key)}
-        self.links |= {attributes[key] for key in ("href", "src") if attributes.get(key)}
+
+class Page:
+    """What can be linked to in a page, and what it links to."""
+
+    def __init__(self, path):
+        self.names, self.links = set(), set()
+        tags = re.findall(r"<[a-zA-Z][^>]*>", path.read_text(encoding="utf-8"))
+        for key, value in re.findall(r""" (id|name|href|src)=["']([^"']+)["']""", "".join(tags)):
+            (self.names if key in ("id", "name") else self.links).add(html.unescape(value))
 
 
 def dead_links(site):
     """Links within the book that lead nowhere."""
-    pages = {path.resolve(): Anchors(path) for path in sorted(site.rglob("*.html"))}
+    pages = {path.resolve(): Page(path) for path in sorted(site.rglob("*.html"))}
     for path, page in pages.items():
+        name = path.relative_to(site.resolve())
         for link in sorted(page.links):
             parts = urlsplit(link)
             if parts.scheme:
@@ -353,9 +381,9 @@ def dead_links(site):
             target = (path.parent / unquote(parts.path)).resolve() if parts.path else path
             anchor = unquote(parts.fragment)
             if not target.exists():
-                yield f"{path.relative_to(site.resolve())}: there is no {link}"
+                yield f"{name}: there is no {link}"
             elif anchor and target in pages and anchor not in pages[target].names:
-                yield f"{path.relative_to(site.resolve())}: there is no heading {link}"
+                yield f"{name}: there is no heading {link}"
 
 
 def main():
@@ -370,13 +398,12 @@ def main():
 
     book = Book(arguments.docs)
     write_pages(book, pages)
-    if book.mistakes:
-        sys.exit("\n".join(book.mistakes))
     command = [sys.executable, "-B", "-m", "sphinx", "-W", "--keep-going", "-q", "-j", "auto"]
     command += ["-c", HERE, "-d", memory, pages, site]
     done = subprocess.run(command, env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}, check=False)
     if done.returncode != 0:
         sys.exit(done.returncode)
+    mend_theme(site / "_static")
     if (pages / "linked").exists():
         shutil.copytree(pages / "linked", site, dirs_exist_ok=True)
     if dead := list(dead_links(site)):
