@@ -127,11 +127,13 @@ def coloured(path):
         lexer = get_lexer_for_filename(path, stripnl=False)
     except ClassNotFound:
         lexer = TextLexer(stripnl=False)
-    return highlight(text, lexer, HtmlFormatter(nowrap=True)).split("\n")[:-1]
+    lines = highlight(text, lexer, HtmlFormatter(nowrap=True)).split("\n")[:-1]
+    # Names, blanks and punctuation have no colour of their own, and are half of the page.
+    return [re.sub(r'<span class="[nwp]">([^<]*)</span>', r"\1", line) for line in lines]
 
 
-def raw(lines):
-    return ["", "``````````{raw} html", *lines, "``````````", ""]
+class Raw(str):
+    """HTML, for which a page has a file of its own: Markdown would be slow to read it."""
 
 
 # The sources.
@@ -161,7 +163,8 @@ def source_page(path, chapter):
         "---\norphan: true\nhide-toc: true\n---",
         f"# {path}\n",
         " · ".join(ways),
-        *raw([f'<div class="highlight source"><pre>{code}</pre></div>']),
+        "",
+        Raw(f'<div class="highlight source"><pre>{code}</pre></div>'),
     ]
 
 
@@ -204,11 +207,11 @@ def changes(old, new):
     return edits
 
 
-def diff_line(number_before, number, sign, code):
+def diff_line(before, after, sign, code):
+    """A line with its numbers in the old and the new file, which the page's style shows."""
     return (
-        f'<div class="line"><span class="number before">{number_before}</span>'
-        f'<span class="number after">{number}</span>'
-        f'<span class="sign">{sign}</span><code>{code}</code></div>'
+        f'<div class="line" data-before="{before}" data-after="{after}">'
+        f"<b>{sign}</b><code>{code}</code></div>"
     )
 
 
@@ -235,10 +238,13 @@ def diff_of_program(old_path, new_path):
     added = sum(j2 - j1 for tag, _, _, j1, j2 in edits if tag != "equal")
     removed = sum(i2 - i1 for tag, i1, i2, _, _ in edits if tag != "equal")
     name = Path(new_path).name
+    amount = f"Lines: {added} added, {removed} removed."
+    if added == removed == 0:
+        amount = "The two are the same."
     page = [
         f"## {name}",
         "",
-        f"{added} lines added, {removed} removed. The whole files: "
+        f"{amount} The whole files: "
         f"[{old_path}](../source/{old_path}.html), [{new_path}](../source/{new_path}.html)",
     ]
     rows = []
@@ -257,19 +263,18 @@ def diff_of_program(old_path, new_path):
         rows.append(chunk(tag, before[head:end], after[head:end]) + "</details>")
         rows.append(chunk(tag, before[end:], after[end:]))
     label = f"Diff of {old_path} and {new_path}"
-    page += raw(
-        [f'<div class="highlight diff" tabindex="0" role="region" aria-label="{label}"><div>']
-        + rows
-        + ["</div></div>"]
-    )
-    return page
+    start = f'<div class="highlight diff" tabindex="0" role="region" aria-label="{label}"><div>'
+    return [*page, "", Raw("\n".join([start, *rows, "</div></div>"]))]
 
 
 VIEWS = """\
 <fieldset class="views"><legend>View</legend>
 <label><input type="radio" name="view" id="view-side" checked> side by side</label>
 <label><input type="radio" name="view" id="view-inline"> inline</label>
-</fieldset>"""
+</fieldset>
+<script>
+if (matchMedia("(max-width: 46em)").matches) document.getElementById("view-inline").checked = true;
+</script>"""
 
 
 def diff_page(old, new):
@@ -278,7 +283,8 @@ def diff_page(old, new):
         "---\norphan: true\nhide-toc: true\nnosearch: true\n---",
         f"# {old[:2]} → {new[:2]}\n",
         f"From {old} to {new}. [Diff of any two stages](../diffs.html)",
-        *raw([VIEWS]),
+        "",
+        Raw(VIEWS),
     ]
     for program in PROGRAMS:
         page += ["", *diff_of_program(f"{old}/{program}", f"{new}/{program}")]
@@ -289,7 +295,7 @@ def diffs_page(pairs):
     page = ["# Diff of any two stages", "", "| from | to |", "|---|---|"]
     for old, group in itertools.groupby(pairs, key=lambda pair: pair[0]):
         links = [f"[{old[:2]} → {new[:2]}](diff/{old[:2]}-{new[:2]}.html)" for _, new in group]
-        page.append(f"| {old} | {' &ensp; '.join(links)} |")
+        page.append(f"| {old} | {' '.join(links)} |")
     return page
 
 
@@ -309,6 +315,11 @@ def chapters(docs):
 
 def write(path, lines):
     path.parent.mkdir(parents=True, exist_ok=True)
+    for number, line in enumerate(lines):
+        if isinstance(line, Raw):
+            part = path.with_suffix(f".{number}.html")
+            part.write_text(line, encoding="utf-8")
+            lines[number] = f"```{{raw}} html\n:file: {part.name}\n```\n"
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 

@@ -38,6 +38,7 @@ class Browser:
         self.complaints, self.requested = [], set()
         arguments = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
         arguments += ["--no-first-run", "--disable-background-networking", "--hide-scrollbars"]
+        arguments += ["--disable-features=BackForwardCache"]
         arguments += ["--remote-debugging-pipe", f"--user-data-dir={folder}", "about:blank"]
         ends = [to_browser, from_browser]
         self.process = subprocess.Popen(
@@ -147,4 +148,5 @@ class Browser:
         self.call("Emulation.setEmulatedMedia", media=media, features=[feature])
 
     def screenshot(self, path):
-        path.write_bytes(base64.b64decode(self.call("Page.captureScreenshot")["data"]))
+        image = self.call("Page.captureScreenshot", optimizeForSpeed=True)["data"]
+        path.write_bytes(base64.b64decode(image))
