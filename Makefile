@@ -156,6 +156,13 @@ bench: all experiments $(BUILD)/tests/bench/wire
 	@$(BUILD)/tests/bench/wire || [ $$? = 77 ]
 	@$(BUILD)/tests/bench/bench $(ARGS)
 
+##  make book       the chapters, sources and diffs as a site: build/book/index.html
+.PHONY: book
+book:
+	@sh tests/setup.sh book
+	@$$(sh tests/setup.sh book-python) -B docs/book/make.py build/book
+	@echo "open build/book/index.html in a browser"
+
 C_FILES = $(wildcard common/*.[ch] */server.c */client.c tests/*/*.[ch] tests/labs/wire/*.[ch])
 CXX_FILES = $(wildcard tests/unit/*.cc)
 

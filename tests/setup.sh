@@ -1,14 +1,16 @@
 #!/bin/sh
-# Sees that what a task needs is there: setup.sh tour|test|lint. What is missing is installed
-# as packages where that is possible: by root, or by sudo where it asks nothing or can ask on
-# the terminal. Otherwise it prints the one command to type, and fails.
+# Sees that what a task needs is there: setup.sh tour|test|lint|book|book-test. What is missing
+# is installed as packages where that is possible: by root, or by sudo where it asks nothing or
+# can ask on the terminal. Otherwise it prints the one command to type, and fails.
 #
-# setup.sh python prints a Python that has what the tests need; there may be several.
+# setup.sh python prints a Python that has what the tests need, setup.sh book-python one that has
+# what the book needs; there may be several.
 
+# A Python that has these modules.
 find_python() {
     for python in "${PYTHON:-python3}" /usr/bin/python3 /usr/local/bin/python3 \
         python3.14 python3.13 python3.12 python3.11 python3.10 python3.9 python; do
-        if "$python" -B -c 'import pytest, hypothesis' >/dev/null 2>&1; then
+        if "$python" -B -c "import $1" >/dev/null 2>&1; then
             echo "$python"
             return 0
         fi
@@ -20,8 +22,18 @@ has() {
     command -v "$1" >/dev/null 2>&1
 }
 
+test_modules="pytest, hypothesis"
+book_modules="sphinx, myst_parser, furo"
+
 # What is missing, in words; nothing where all is there.
 missing() {
+    case $1 in
+    book*)
+        find_python "$book_modules" >/dev/null || echo "Python with Sphinx, MyST and Furo"
+        [ "$1" = book ] || has chromium || has chromium-browser || echo "Chromium"
+        return
+        ;;
+    esac
     if has "${CC:-cc}"; then
         echo '#include <linux/rtnetlink.h>' | "${CC:-cc}" -E - >/dev/null 2>&1 ||
             echo "the kernel's header files"
@@ -35,7 +47,7 @@ missing() {
     else
         echo "a C++ compiler, GoogleTest"
     fi
-    find_python >/dev/null || echo "Python with pytest and hypothesis"
+    find_python "$test_modules" >/dev/null || echo "Python with pytest and hypothesis"
     has nc || has socat || echo "nc or socat"
     has ip && has ss || echo "iproute2"
     [ "$1" = lint ] || return
@@ -44,11 +56,31 @@ missing() {
     done
 }
 
-debian="apt-get install -y g++ make"
-fedora="dnf install -y gcc-c++ make"
-arch="pacman -S --needed --noconfirm gcc make"
-alpine="apk add build-base linux-headers"
-if [ "$1" != tour ]; then
+debian="apt-get install -y"
+fedora="dnf install -y"
+arch="pacman -S --needed --noconfirm"
+alpine="apk add"
+case $1 in
+book*)
+    debian="$debian python3-sphinx python3-myst-parser furo"
+    fedora="$fedora python3-sphinx python3-myst-parser python3-furo"
+    arch="$arch python-sphinx python-myst-parser python-sphinx-furo"
+    alpine="$alpine py3-sphinx py3-myst-parser py3-furo"
+    ;;
+*)
+    debian="$debian g++ make"
+    fedora="$fedora gcc-c++ make"
+    arch="$arch gcc make"
+    alpine="$alpine build-base linux-headers"
+    ;;
+esac
+if [ "$1" = book-test ]; then
+    debian="$debian chromium"
+    fedora="$fedora chromium"
+    arch="$arch chromium"
+    alpine="$alpine chromium"
+fi
+if [ "$1" = test ] || [ "$1" = lint ]; then
     debian="$debian libgtest-dev python3-pytest python3-pytest-xdist python3-hypothesis"
     debian="$debian netcat-openbsd socat iproute2"
     fedora="$fedora gtest-devel python3-pytest python3-pytest-xdist python3-hypothesis"
@@ -79,12 +111,16 @@ install_command() {
 
 case $1 in
 python)
-    find_python
+    find_python "$test_modules"
     exit
     ;;
-tour | test | lint) ;;
+book-python)
+    find_python "$book_modules"
+    exit
+    ;;
+tour | test | lint | book | book-test) ;;
 *)
-    echo "usage: setup.sh tour|test|lint|python" >&2
+    echo "usage: setup.sh tour|test|lint|book|book-test|python|book-python" >&2
     exit 2
     ;;
 esac
@@ -95,7 +131,8 @@ missing_list() {
 
 [ -z "$(missing "$1")" ] && exit 0
 
-echo "missing for 'make $1': $(missing_list "$1")" >&2
+goal=${1#book-}
+echo "missing for 'make $goal': $(missing_list "$1")" >&2
 command=$(install_command)
 tried=
 if [ -n "$command" ] && [ "$(id -u)" = 0 ]; then
@@ -111,7 +148,7 @@ fi
 [ -z "$(missing "$1")" ] && exit 0
 [ -z "$tried" ] || echo "that did not help; still missing: $(missing_list "$1")" >&2
 cat >&2 <<END
-Type this once, as root or behind sudo, then 'make $1' again:
+Type this once, as root or behind sudo, then 'make $goal' again:
   Debian, Ubuntu:  $debian
   Fedora:          $fedora
   Arch:            $arch
