@@ -30,7 +30,7 @@ enum { LINES = 20 };
 /* 20 lines, one after another, each with its answer. Returns the median of the times. */
 static double time_lines(const char *what, const char *server_options, const char *client_options)
 {
-    /* 20 times " abcd\n" */
+    /* Lines that begin with the blank between two words of a command. */
     static const char five[] = " abcd\n abcd\n abcd\n abcd\n abcd\n";
     double times[LINES] = {0};
 
