@@ -239,15 +239,20 @@ def markdown_table(lines):
 
 def make_lab(words):
     number, part, folder = lab_files(words)
-    commands, verdicts = [], []
-    for line in (folder / f"{part}.txt").read_text().splitlines():
+    commands, verdicts, where = [], [], ""
+    lines = (folder / f"{part}.txt").read_text().strip().splitlines()
+    for line in lines[1:]:
         if re.match(r"  \w*\$ ", line):
             commands.append(line.strip())
         elif re.match(r"  (NOT SEEN|FAILED|not shown here)", line):
             raise Failure(f"lab {words}: {line.strip()}")
+        elif line.startswith("  (server$ and client$"):
+            where = f"*{line.strip()}*\n\n"
         elif line.startswith("  seen: "):
             verdicts.append(line.strip())
-    text = fence("console", "\n".join(commands)) + "\n" if commands else ""
+    text = f"### {lines[0]}\n\n"
+    if commands:
+        text += where + fence("console", "\n".join(commands)) + "\n"
     if (folder / f"{part}.tsv").exists():
         text += markdown_table((folder / f"{part}.tsv").read_text().splitlines()) + "\n"
     for verdict in verdicts:
