@@ -38,6 +38,10 @@ def skip_if_not_allowed(result):
         pytest.skip(" ".join(reason.split("\n\n")[0].split()))
 
 
+def without_numbers(text):
+    return re.sub(r"\d+(\.\d+)?", "N", text)
+
+
 @pytest.mark.parametrize("name", LABS)
 def test_quick_lab_sees_its_effect(lab, tmp_path, name):
     result = lab(name, "--quick", "on")
@@ -53,6 +57,9 @@ def test_quick_lab_sees_its_effect(lab, tmp_path, name):
     for row in rows:
         assert len(row) == 5 and row[0] == name[:2], row
     assert list(folder.glob("*.tsv")), "no table"
+    chapter = without_numbers((ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8"))
+    for verdict in re.findall(r"(?m)^  seen: (.*)$", out):
+        assert without_numbers(verdict) in chapter, "the chapter has another verdict"
 
 
 # What takes the idea away from a program of the stage: options that come last, and so count.
