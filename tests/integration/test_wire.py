@@ -442,7 +442,8 @@ def test_checksums_are_right(converse, tmp_path):
     pcap = tmp_path / "pcap"
     converse(TALK, ANSWER, "--pcap", pcap, times=20, size=99, answer=0)
     whole = [data for _, length, data in read_pcap(pcap) if length == len(data)]
-    assert len(whole) >= 20 + 6, "20 segments with data, the beginning and the end"
+    # Of 20 pieces, those that the congestion window holds back may leave as one segment.
+    assert len(whole) >= 10 + 6, "segments with data, the beginning and the end"
     for data in whole:
         packet = data[14:]
         header = (packet[0] & 15) * 4
