@@ -155,6 +155,8 @@ static void show_syns(int linear, int due_count)
     if (!lab_try_set("net.ipv4.tcp_syn_linear_timeouts", setting) && linear > 0)
         lab_not_allowed("this kernel has no net.ipv4.tcp_syn_linear_timeouts (Linux 6.5 has)");
     wire_cut(lab_wire, true);
+    lab_say("(the cable is cut, as with build/wire --loss 100%%)");
+    lab_say("client$ sysctl -w net.ipv4.tcp_syn_linear_timeouts=%d", linear);
     int64_t start = clock_ns();
     struct program *client = client_run("04-timeout", "--syn-retries %d Hello", RETRIES);
     double seconds = clock_seconds_since(start);
@@ -177,8 +179,9 @@ static void show_syns(int linear, int due_count)
                     count, seconds);
     else
         lab_verdict(fits && failed && count > 3,
-                    "%d SYNs, the first %d a second apart; connect gave up after %.1f s as before",
-                    count, due_count, seconds);
+                    "%d SYNs, the first %d a second apart; connect gave up after %.1f s, as "
+                    "before; with 3 retries or more it takes %d s longer",
+                    count, due_count, seconds, linear);
     lab_look("client$ sysctl net.ipv4.tcp_syn_retries net.ipv4.tcp_syn_linear_timeouts");
 }
 
@@ -215,7 +218,9 @@ static void show_syn_acks(void)
     double times[16];
 
     lab_set("net.ipv4.tcp_synack_retries", "2");
+    lab_say("server$ sysctl -w net.ipv4.tcp_synack_retries=2");
     struct program *server = server_start("04-timeout", " ");
+    lab_say("(a client's SYN comes through, and then nothing more)");
     wire_set_judge(lab_wire, drop_all_but_syn, NULL);
     int64_t start = clock_ns();
     int client = lab_connect();
@@ -238,13 +243,15 @@ static void show_syn_acks(void)
 static void show_connect_timeout(void)
 {
     wire_cut(lab_wire, true);
+    lab_say("(the cable is cut, as with build/wire --loss 100%%)");
     struct program *without = client_start("03-listen-queue", "--connections 1");
     int64_t start = clock_ns();
     struct program *with = client_run("04-timeout", "--connect-timeout 0.5 Hello");
     double seconds = clock_seconds_since(start);
     lab_sleep(1.5);
     bool still = !program_ended(without);
-    long retries = sysctl_or("net.ipv4.tcp_syn_retries", 6);
+    long retries = sysctl_or("net.ipv4.tcp_syn_retries", 6), linear = 0;
+    sysctl_read("net.ipv4.tcp_syn_linear_timeouts", &linear); /* there since Linux 6.5 */
     lab_table("client\twhat connect does");
     lab_row("without a limit\t%s", still ? "still tries after 2 s" : "has given up");
     lab_row("--connect-timeout 0.5\t%s after %.2f s", with->status == 1 ? "gives up" : "?",
@@ -253,8 +260,8 @@ static void show_connect_timeout(void)
     lab_verdict(
         still && with->status == 1 && seconds > 0.4 && seconds < 1.5,
         "SO_SNDTIMEO ends a connect too; the kernel, with tcp_syn_retries = %ld, would take "
-        "at least %ld s",
-        retries, (2L << retries) - 1);
+        "%ld s",
+        retries, (2L << retries) - 1 + (retries > 2 ? linear : 0));
     lab_look("client$ time build/04-timeout/client --host 10.0.0.2 --connect-timeout 0.5 Hello");
     program_stop(without);
 }
