@@ -86,7 +86,7 @@ static int configure_before_connect(int server)
     if (set_option(server, IPPROTO_TCP, TCP_NODELAY, nodelay) < 0)
         return -1;
     if (fastopen && set_option(server, IPPROTO_TCP, TCP_FASTOPEN_CONNECT, 1) < 0)
-        log_info("TCP_FASTOPEN_CONNECT: %s; net.ipv4.tcp_fastopen = %ld, clients need bit 1",
+        log_info("TCP_FASTOPEN_CONNECT: %s; net.ipv4.tcp_fastopen = %ld, clients need 0x1",
                  error_text(errno).text, sysctl_or("net.ipv4.tcp_fastopen", 0));
     return 0;
 }

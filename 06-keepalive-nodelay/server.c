@@ -148,7 +148,7 @@ static int open_listener(void)
         if (set_option(listener, IPPROTO_TCP, TCP_FASTOPEN, fastopen) < 0)
             die("TCP_FASTOPEN");
         log_info("net.ipv4.tcp_fastopen = %ld: %s", allowed,
-                 allowed & 2 ? "servers may" : "warning: servers may not, bit 2 is not set");
+                 allowed & 2 ? "servers may" : "warning: servers may not, 0x2 is not set");
     }
     if (backlog < 0)
         backlog = (int)sysctl_or("net.core.somaxconn", SOMAXCONN);

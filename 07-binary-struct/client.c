@@ -7,7 +7,7 @@
  *   04  how long to wait for a connection and for a reply: socket(7), tcp(7)
  *   05  much data at once, both ways: throughput: socket(7)
  *   06  small messages, and when they go out: tcp(7)
- *   07  a record: values in, values out, bytes between: RFC 4506
+ *   07  a record: values in, values out, bytes between: byteorder(3)
  */
 #include <errno.h>
 #include <limits.h>
@@ -96,7 +96,7 @@ static int configure_before_connect(int server)
     if (set_option(server, IPPROTO_TCP, TCP_NODELAY, nodelay) < 0)
         return -1;
     if (fastopen && set_option(server, IPPROTO_TCP, TCP_FASTOPEN_CONNECT, 1) < 0)
-        log_info("TCP_FASTOPEN_CONNECT: %s; net.ipv4.tcp_fastopen = %ld, clients need bit 1",
+        log_info("TCP_FASTOPEN_CONNECT: %s; net.ipv4.tcp_fastopen = %ld, clients need 0x1",
                  error_text(errno).text, sysctl_or("net.ipv4.tcp_fastopen", 0));
     return 0;
 }

@@ -8,7 +8,7 @@
  *   04  SO_RCVTIMEO, SO_SNDTIMEO, TCP_USER_TIMEOUT, how long to wait: socket(7), tcp(7)
  *   05  SO_RCVBUF and SO_SNDBUF, how much may be on its way: socket(7), tcp(7)
  *   06  SO_KEEPALIVE, TCP_NODELAY, TCP_QUICKACK, TCP_FASTOPEN, when to send: tcp(7)
- *   07  messages in a stream: by their size, or up to a mark: recv(2), RFC 4506
+ *   07  messages in a stream: by their size, or up to a mark: recv(2), byteorder(3)
  *   08  a thread for each client, up to a limit: pthreads(7), sem_overview(7)
  *
  * What this server still cannot do, and where that is cured:
@@ -166,7 +166,7 @@ static int open_listener(void)
         if (set_option(listener, IPPROTO_TCP, TCP_FASTOPEN, fastopen) < 0)
             die("TCP_FASTOPEN");
         log_info("net.ipv4.tcp_fastopen = %ld: %s", allowed,
-                 allowed & 2 ? "servers may" : "warning: servers may not, bit 2 is not set");
+                 allowed & 2 ? "servers may" : "warning: servers may not, 0x2 is not set");
     }
     if (backlog < 0)
         backlog = (int)sysctl_or("net.core.somaxconn", SOMAXCONN);

@@ -249,13 +249,14 @@ def make_lab(words):
             commands.append(line.strip())
         elif re.match(r"  (NOT SEEN|FAILED|not shown here)", line):
             raise Failure(f"lab {words}: {line.strip()}")
-        elif line.startswith("  (server$ and client$"):
-            where = f"*{line.strip()}*\n\n"
+        elif line.startswith("  ("):
+            where += f"*{line.strip()}*\n\n"
         elif line.startswith("  seen: "):
             verdicts.append(line.strip())
     text = f"### {lines[0]}\n\n"
+    text += where
     if commands:
-        text += where + fence("console", "\n".join(commands)) + "\n"
+        text += fence("console", "\n".join(commands)) + "\n"
     if (folder / f"{part}.tsv").exists():
         text += markdown_table((folder / f"{part}.tsv").read_text().splitlines()) + "\n"
     for verdict in verdicts:

@@ -79,6 +79,8 @@ static void show_window(void)
                               .unit = "MB/s",
                               .log_x = 2,
                               .log_y = 10});
+    if (!lab_quick)
+        lab_say("(the wire with --delay 0.5ms, 5ms and 20ms, one after another)");
     lab_say("of the buffer, which the kernel doubles, a part is its own; the rest is the window,");
     lab_say("in whole segments");
     lab_table("round trip\t--recv-buffer\twindow offered\twindow / round trip\tmeasured");
@@ -174,6 +176,7 @@ static void show_autotuning(void)
 
     wire_set(lab_wire, HOST_CLIENT, &cable);
     wire_set(lab_wire, HOST_SERVER, &cable);
+    lab_say("(and with --rate 100mbit)");
     plot_begin(&(struct plot){.title = "The window that the server offers (40 ms, 100 Mbit/s)",
                               .x = "seconds",
                               .y = "KiB",

@@ -188,6 +188,7 @@ static void show_fastopen(void)
                                        "--fastopen on, later"};
 
     lab_set("net.ipv4.tcp_fastopen", "3");
+    lab_say("server$ sysctl -w net.ipv4.tcp_fastopen=3; client$ the same");
     struct program *server = server_start("06-keepalive-nodelay", "--fastopen 16");
     for (int i = 0; i < 3; i++) {
         /* There is only one first time. */
@@ -287,6 +288,7 @@ static double after_idle(const char *setting)
     char *line = malloc(SIZE);
 
     lab_set("net.ipv4.tcp_slow_start_after_idle", setting);
+    lab_say("(sysctl -w net.ipv4.tcp_slow_start_after_idle=%s on both hosts)", setting);
     lab_new_port();
     struct program *server = server_start("06-keepalive-nodelay", "-q");
     struct program *client = client_input("06-keepalive-nodelay", " ");

@@ -169,8 +169,8 @@ static void show_speed(void)
     plot_end();
     lab_verdict(tool->status == 0 && rows == 4 && worst > 0.5,
                 "stage 08 costs little beside the bare loop: %.2f of its requests at worst", worst);
-    lab_verdict(sizes > 0 && each > 0 && each < 64, "an idle client costs %.1f KiB of memory",
-                each);
+    lab_verdict(sizes > 0 && each > 0 && each < 64,
+                "an idle client costs %.1f KiB of the process's memory", each);
     lab_look("make bench");
 }
 
