@@ -1,6 +1,4 @@
 /* The accept queue and the SYN queue: who gets in, and what the others see. */
-#include <errno.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>

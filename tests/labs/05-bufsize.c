@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "common/clock.h"
 #include "tests/labs/lab.h"
 #include "tests/labs/plot.h"
 #include "tests/labs/program.h"

@@ -5,7 +5,6 @@
 #include <unistd.h>
 
 #include "common/clock.h"
-#include "common/stream.h"
 #include "tests/labs/lab.h"
 #include "tests/labs/plot.h"
 #include "tests/labs/program.h"

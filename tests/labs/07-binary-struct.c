@@ -8,7 +8,6 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "common/clock.h"
 #include "common/pack.h"
 #include "common/stream.h"
 #include "tests/labs/lab.h"
