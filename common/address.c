@@ -10,27 +10,26 @@
 
 #include "common/log.h"
 
-struct sockaddr_in resolve_ipv4(const char *host, int port)
+struct in_addr resolve_ipv4(const char *host)
 {
-    struct sockaddr_in address = {.sin_family = AF_INET};
+    struct in_addr address = {htonl(INADDR_ANY)};
+    struct addrinfo hints = {.ai_family = AF_INET, .ai_socktype = SOCK_STREAM};
+    struct addrinfo *found;
 
-    if (*host == '\0') {
-        address.sin_addr.s_addr = htonl(INADDR_ANY);
-    } else if (strcmp(host, "localhost") == 0) {
-        address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    } else {
-        struct addrinfo hints = {.ai_family = AF_INET, .ai_socktype = SOCK_STREAM};
-        struct addrinfo *found;
-        int error = getaddrinfo(host, NULL, &hints, &found);
-        if (error != 0) {
-            log_error("resolve %s: %s", host,
-                      error == EAI_SYSTEM ? error_text(errno).text : gai_strerror(error));
-            exit(EXIT_FAILURE);
-        }
-        memcpy(&address, found->ai_addr, sizeof address);
-        freeaddrinfo(found);
+    if (*host == '\0')
+        return address;
+    if (strcmp(host, "localhost") == 0) {
+        address.s_addr = htonl(INADDR_LOOPBACK);
+        return address;
     }
-    address.sin_port = htons((uint16_t)port);
+    int error = getaddrinfo(host, NULL, &hints, &found);
+    if (error != 0) {
+        log_error("resolve %s: %s", host,
+                  error == EAI_SYSTEM ? error_text(errno).text : gai_strerror(error));
+        exit(EXIT_FAILURE);
+    }
+    address = ((struct sockaddr_in *)found->ai_addr)->sin_addr;
+    freeaddrinfo(found);
     return address;
 }
 

@@ -8,11 +8,11 @@
 extern "C" {
 #endif
 
-/* The IPv4 address of host with port, 0 to 65535, ready for bind(2) or connect(2). host is a
+/* The IPv4 address of host, in network byte order, as sin_addr holds it (ip(7)). host is a
    dotted address, a name as getaddrinfo(3) resolves it, localhost, which is 127.0.0.1 even
-   where nothing resolves names (RFC 6761, 6.3), or '' for every interface (INADDR_ANY, ip(7)).
+   where nothing resolves names (RFC 6761, 6.3), or '' for every interface (INADDR_ANY).
    Exits with 1, after a line in the log, when the name has no address. */
-struct sockaddr_in resolve_ipv4(const char *host, int port);
+struct in_addr resolve_ipv4(const char *host);
 
 /* "127.0.0.1:9999". The text is part of the returned value: address_text(&a).text lasts as
    long as the expression it stands in. */
