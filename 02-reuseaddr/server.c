@@ -11,16 +11,15 @@
  *   fill a long, fast path: 05
  *   notice that a client's machine is gone, or answer small messages without delay: 06
  *   tell where one message ends and the next begins: 07
- *   serve a second client while the first is connected: 08
+ *   serve a second client beside the first, or finish an answer when it is stopped: 08
  */
-#include <errno.h>
 #include <netinet/in.h>
 #include <stdbool.h>
-#include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "common/address.h"
+#include "common/holder.h"
 #include "common/log.h"
 #include "common/options.h"
 #include "common/retry.h"
@@ -32,7 +31,6 @@ static const char *host = "localhost";
 static int port = 9999;
 static bool reuse_addr = true;
 static bool reuse_port = false;
-static double grace = 0.9; /* seconds that a stop leaves to an answer under way */
 
 static const struct option_spec options[] = {
     OPTION_TEXT("host", &host, "IPv4 address or name to listen on; '' is every interface"),
@@ -45,26 +43,26 @@ static const struct option_spec options[] = {
 /* Returns a socket that takes connections. Without one there is nothing to do: it exits. */
 static int open_listener(void)
 {
-    struct sockaddr_in address = resolve_ipv4(host, port);
+    struct sockaddr_in address = {
+        .sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr = resolve_ipv4(host)};
     int listener = socket(AF_INET, SOCK_STREAM, 0);
 
     if (listener < 0)
         die("socket");
-    /* Both before bind, which is the call that asks whether the address is free. They are
-       asked of every socket on the port: a connection that an earlier server left behind in
-       TIME_WAIT stands in the way unless that server had set SO_REUSEADDR too. */
+    /* Both before bind, which is the call that asks whether the address is free. A connection
+       that an earlier server left in TIME_WAIT is in the way unless it had SO_REUSEADDR too. */
     if (set_option(listener, SOL_SOCKET, SO_REUSEADDR, reuse_addr) < 0)
         die("SO_REUSEADDR");
     if (set_option(listener, SOL_SOCKET, SO_REUSEPORT, reuse_port) < 0)
         die("SO_REUSEPORT");
     if (bind(listener, (struct sockaddr *)&address, sizeof address) < 0)
-        die("bind %s", address_text(&address).text);
+        bind_failed(&address);
     if (listen(listener, SOMAXCONN) < 0)
         die("listen on %s", address_text(&address).text);
     return listener;
 }
 
-/* Prints the ready line. With --port 0 only the kernel knows the port. */
+/* Prints the ready line. Where the port is 0, only the kernel knows it. */
 static void announce(int listener)
 {
     struct sockaddr_in address;
@@ -75,17 +73,14 @@ static void announce(int listener)
     announce_address(&address);
 }
 
-/* Sends back what comes. A stream has no messages: a recv may bring a part of what the client
-   sent at once, or several sends together. Returns 0 when the client has ended its stream,
-   -1 with errno when the connection failed. */
-static int echo(int client)
+/* Sends back what comes. A stream has no messages: a recv may bring a part of one send, or
+   several together. Returns 0 at the end of the stream, -1 with errno if the connection failed. */
+static int answer(int client)
 {
     char bytes[4096];
 
     for (;;) {
         ssize_t received = recv(client, bytes, sizeof bytes, 0);
-        if (received < 0 && errno == EINTR)
-            continue;
         if (received <= 0)
             return (int)received;
         log_bytes("received", bytes, (size_t)received);
@@ -98,25 +93,21 @@ static int echo(int client)
 static void serve_client(int client, const char *peer)
 {
     log_info("%s connected", peer);
-    if (stop_watch(client) < 0 || echo(client) < 0)
-        log_info("%s closed: %s", peer, error_text(errno).text);
-    else
-        log_info("%s closed: %s", peer, stop_requested() ? "server stops" : "end of file");
+    log_info("%s closed: %s", peer, end_text(answer(client)).text);
 
     /* Our half of the connection ends here, behind the last answer. */
     shutdown(client, SHUT_WR);
-    stop_forget(client);
     close(client);
 }
 
 int main(int argc, char **argv)
 {
+    exit_on_signals();
     parse_options(argc, argv, options, NULL);
     int listener = open_listener();
-    stop_on_signals(listener, grace);
     announce(listener);
 
-    while (!stop_requested()) {
+    for (;;) {
         struct sockaddr_in address;
         socklen_t size = sizeof address;
         int client = accept(listener, (struct sockaddr *)&address, &size);
@@ -126,6 +117,4 @@ int main(int argc, char **argv)
         }
         serve_client(client, address_text(&address).text);
     }
-    close(listener);
-    return EXIT_SUCCESS;
 }

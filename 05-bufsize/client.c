@@ -1,11 +1,11 @@
 /*
- * The client: sends each message, and prints the reply, which is as long.
+ * The client: sends each message, receives a reply that is as long, and prints it.
  *
  * The course adds one idea in each stage:
  *   01  connect, send, receive, a half-close at the end: tcp(7), connect(2), shutdown(2)
  *   03  many connections that are only held, to fill the queues of the server
  *   04  how long to wait for a connection and for a reply: socket(7), tcp(7)
- *   05  much data at once, both ways: throughput: socket(7)
+ *   05  much data both ways, sending and receiving at once: socket(7), poll(2)
  */
 #include <errno.h>
 #include <limits.h>
@@ -20,10 +20,12 @@
 
 #include "common/address.h"
 #include "common/clock.h"
+#include "common/descriptors.h"
 #include "common/log.h"
 #include "common/options.h"
 #include "common/socket_option.h"
 #include "common/stop.h"
+#include "common/stream.h"
 
 static const char *host = "localhost";
 static int port = 9999;
@@ -34,6 +36,7 @@ static int syn_retries = 0;
 static int recv_buffer = 0;
 static int send_buffer = 0;
 static int send_bytes = 0;
+enum { SHORT_MESSAGE = 4096 };
 
 static const struct option_spec options[] = {
     OPTION_TEXT("host", &host, "IPv4 address or name of the server"),
@@ -41,7 +44,9 @@ static const struct option_spec options[] = {
     OPTION_INT_OR("connections", &connections, 1, 60000, "none, but messages",
                   "open N connections, say nothing, hold them until SIGINT or SIGTERM"),
     OPTION_SECONDS("connect-timeout", &connect_timeout, "none", "SO_SNDTIMEO for connect"),
-    OPTION_SECONDS("timeout", &timeout, "none", "how long the server may be silent"),
+    OPTION_SECONDS("timeout", &timeout, "none",
+                   "SO_RCVTIMEO, SO_SNDTIMEO: how long each receive, also after the last message, "
+                   "and each send may wait"),
     OPTION_INT_OR("syn-retries", &syn_retries, 1, 127, "net.ipv4.tcp_syn_retries",
                   "TCP_SYNCNT: how often an unanswered SYN is sent again"),
     OPTION_INT_OR("recv-buffer", &recv_buffer, 1, INT_MAX, "the kernel's", "SO_RCVBUF in bytes"),
@@ -51,15 +56,15 @@ static const struct option_spec options[] = {
     OPTION_END,
 };
 
-static struct sockaddr_in address; /* of the server */
-static char **messages;            /* NULL after the last; none at all: the lines of stdin */
+static struct sockaddr_in address = {.sin_family = AF_INET}; /* of the server */
+static char **messages; /* NULL after the last; none at all: the lines of stdin */
 
-/* Logs which call failed, by errno; -1, for the caller to return. A connect that SO_SNDTIMEO
-   ended says EINPROGRESS, as if it had not been told to wait. */
+/* Logs which call failed, by errno; -1, for the caller to return. A call whose time ran out says
+   EAGAIN, connect EINPROGRESS: as if the socket had been told not to wait at all. */
 static int failed(const char *call)
 {
-    log_error("%s %s: %s", call, address_text(&address).text,
-              error_text(errno == EINPROGRESS ? ETIMEDOUT : errno).text);
+    int error = errno == EAGAIN || errno == EINPROGRESS ? ETIMEDOUT : errno;
+    log_error("%s %s: %s", call, address_text(&address).text, error_text(error).text);
     return -1;
 }
 
@@ -68,13 +73,23 @@ static int configure_before_connect(int server)
 {
     if (connect_timeout > 0 && set_time_option(server, SO_SNDTIMEO, connect_timeout) < 0)
         return -1;
-    if (syn_retries > 0 && set_option(server, IPPROTO_TCP, TCP_SYNCNT, syn_retries) < 0)
-        return -1;
     if (recv_buffer > 0 && set_buffer_option(server, SO_RCVBUF, recv_buffer) < 0)
         return -1;
     if (send_buffer > 0 && set_buffer_option(server, SO_SNDBUF, send_buffer) < 0)
         return -1;
+    if (syn_retries > 0 && set_option(server, IPPROTO_TCP, TCP_SYNCNT, syn_retries) < 0)
+        return -1;
     return 0;
+}
+
+/* The same for what it needs from then on. */
+static int configure_connected(int server)
+{
+    if (timeout == 0 && connect_timeout == 0)
+        return 0;
+    if (set_time_option(server, SO_RCVTIMEO, timeout) < 0)
+        return -1;
+    return set_time_option(server, SO_SNDTIMEO, timeout);
 }
 
 /* Returns a socket that is connected to the server, or -1 after a line in the log. */
@@ -82,16 +97,29 @@ static int connect_server(void)
 {
     int server = socket(AF_INET, SOCK_STREAM, 0);
 
-    if (server < 0)
-        return failed("socket");
-    if (configure_before_connect(server) < 0 ||
-        connect(server, (struct sockaddr *)&address, sizeof address) < 0) {
-        failed("connect");
-        close(server);
-        return -1;
-    }
+    if (server < 0 || configure_before_connect(server) < 0 ||
+        connect(server, (struct sockaddr *)&address, sizeof address) < 0 ||
+        configure_connected(server) < 0)
+        return failed("connect");
     log_info("connected to %s", address_text(&address).text);
     return server;
+}
+
+/* Receives what comes, and prints it. Returns how many bytes; 0 at the end of the stream; or -1. */
+static ssize_t receive(int server)
+{
+    char bytes[4096];
+    ssize_t received;
+
+    do /* again after EINTR: stopped, continued; only with a time-out */
+        received = recv(server, bytes, sizeof bytes, 0);
+    while (received < 0 && errno == EINTR);
+    if (received < 0)
+        return failed("receive from");
+    log_bytes("received", bytes, (size_t)received);
+    if (fwrite(bytes, 1, (size_t)received, stdout) < (size_t)received || fflush(stdout) != 0)
+        return failed("print the reply of");
+    return received;
 }
 
 /* Waits until the connection can do one of the events, POLLIN or POLLOUT, or has failed, which
@@ -104,17 +132,15 @@ static int wait_for(int server, int events)
 
     while ((count = poll(&ready, 1, limit)) < 0 && errno == EINTR)
         continue;
-    if (count == 0) {
+    if (count == 0)
         errno = ETIMEDOUT;
-        return -1;
-    }
-    return count < 0 ? -1 : ready.revents;
+    return count > 0 ? ready.revents : -1;
 }
 
-/* Sends a message of size bytes and receives a reply of as many. Both at once: if the client
-   only sent, a long message would in the end fill every buffer on the way there and back, and
-   each side wait for the other to receive. Returns 0, or -1 after a line in the log. */
-static int exchange(int server, const char *message, char *reply, size_t size)
+/* Sends a message of any size, and receives a reply that is as long, at once: if the client only
+   sent, a long message would in the end fill every buffer on the way there and back, and each
+   side wait for the other to receive. Returns 0, or -1 after a line in the log. */
+static int exchange_at_once(int server, const char *message, char *reply, size_t size)
 {
     size_t sent = 0, received = 0;
 
@@ -123,24 +149,22 @@ static int exchange(int server, const char *message, char *reply, size_t size)
         if (ready < 0)
             return failed("wait for");
         if (ready & POLLOUT) {
-            const char *rest = message + sent;
-            ssize_t count = send(server, rest, size - sent, MSG_DONTWAIT | MSG_NOSIGNAL);
+            ssize_t count = send(server, message + sent, size - sent, MSG_DONTWAIT | MSG_NOSIGNAL);
             if (count < 0 && errno != EAGAIN)
                 return failed("send to");
             if (count > 0) {
-                log_bytes("sent", rest, (size_t)count);
+                log_bytes("sent", message + sent, (size_t)count);
                 sent += (size_t)count;
             }
         }
         if (ready & ~POLLOUT) {
             ssize_t count = recv(server, reply + received, size - received, MSG_DONTWAIT);
+            if (count == 0)
+                log_error("server ended the connection after %zu of %zu bytes", received, size);
+            if (count == 0)
+                return -1;
             if (count < 0 && errno != EAGAIN)
                 return failed("receive from");
-            if (count == 0) {
-                log_error("%s ended the connection after %zu of %zu bytes of the reply",
-                          address_text(&address).text, received, size);
-                return -1;
-            }
             if (count > 0) {
                 log_bytes("received", reply + received, (size_t)count);
                 received += (size_t)count;
@@ -150,21 +174,21 @@ static int exchange(int server, const char *message, char *reply, size_t size)
     return 0;
 }
 
-/* A message whose reply is printed. Returns as exchange() does. */
-static int exchange_message(int server, const char *message, size_t size)
+/* The same for a message whose reply is printed. */
+static int exchange_long(int server, const char *message, size_t size)
 {
-    char *reply = calloc(1, size + 1);
+    char *reply = malloc(size);
 
     if (reply == NULL)
         return failed("allocate the reply of");
-    int result = exchange(server, message, reply, size);
+    int result = exchange_at_once(server, message, reply, size);
     if (result == 0 && (fwrite(reply, 1, size, stdout) < size || fflush(stdout) != 0))
         result = failed("print the reply of");
     free(reply);
     return result;
 }
 
-/* One large message, whose reply is compared and not printed. Returns as exchange() does. */
+/* And for one whose reply is compared, not printed. */
 static int exchange_bulk(int server)
 {
     size_t size = (size_t)send_bytes;
@@ -178,85 +202,86 @@ static int exchange_bulk(int server)
         for (size_t i = 0; i < size; i++)
             message[i] = (char)(i % 251);
         int64_t start = clock_ns();
-        result = exchange(server, message, reply, size);
+        result = exchange_at_once(server, message, reply, size);
         double seconds = clock_seconds_since(start);
         if (result == 0 && memcmp(message, reply, size) != 0) {
             log_error("the reply of %s is not what was sent", address_text(&address).text);
             result = -1;
         }
-        if (result == 0)
-            printf("%zu bytes there and back in %.3f s: %.2f MB/s each way\n", size, seconds,
-                   (double)size / seconds / 1e6);
+        if (result == 0 && (printf("%zu bytes there and back in %.3f s: %.2f MB/s each way\n", size,
+                                   seconds, (double)size / seconds / 1e6) < 0 ||
+                            fflush(stdout) != 0))
+            result = failed("print the speed of");
     }
     free(message);
     free(reply);
     return result;
 }
 
+/* A message so short that it fits into the smallest buffers is sent, then the reply received.
+   Returns 0, or -1 after a line in the log. */
+static int exchange(int server, const char *message, size_t size)
+{
+    if (size > SHORT_MESSAGE)
+        return exchange_long(server, message, size);
+    if (send_all(server, message, size) < 0)
+        return failed("send to");
+    for (size_t total = 0; total < size;) {
+        ssize_t received = receive(server);
+        if (received == 0)
+            log_error("server ended the connection after %zu of %zu bytes", total, size);
+        if (received <= 0)
+            return -1;
+        total += (size_t)received;
+    }
+    return 0;
+}
+
 /* Every message and its reply, one after another. Returns as exchange() does. */
 static int exchange_all(int server)
 {
-    char *line = NULL;
-    size_t room = 0;
+    static char *line;
+    static size_t room;
     ssize_t length;
-    int result = 0;
 
     if (send_bytes > 0)
         return exchange_bulk(server);
-    for (char **message = messages; *message != NULL && result == 0; message++)
-        result = exchange_message(server, *message, strlen(*message));
-    if (*messages != NULL)
-        return result;
-    while (result == 0 && (length = getline(&line, &room, stdin)) > 0)
-        result = exchange_message(server, line, (size_t)length);
-    free(line);
-    return result;
+    for (char **message = messages; *message != NULL; message++)
+        if (exchange(server, *message, strlen(*message)) < 0)
+            return -1;
+    while (*messages == NULL && (length = getline(&line, &room, stdin)) > 0)
+        if (exchange(server, line, (size_t)length) < 0)
+            return -1;
+    return ferror(stdin) ? failed("read stdin for") : 0;
 }
 
-/* Ends our half of the connection: nothing more will be sent. The other half is still open,
-   so what the server has left to say arrives before it ends its half too. Returns 0, or -1
-   after a line in the log. */
+/* Nothing more will be sent; what the server has left to say still comes. As exchange(). */
 static int half_close(int server)
 {
-    char rest[4096];
-    ssize_t count;
+    ssize_t received;
 
     shutdown(server, SHUT_WR);
-    while (wait_for(server, POLLIN) > 0 && (count = recv(server, rest, sizeof rest, 0)) > 0) {
+    while ((received = receive(server)) > 0)
         if (send_bytes > 0) {
             log_error("%s sends more than was sent to it", address_text(&address).text);
             return -1;
         }
-        fwrite(rest, 1, (size_t)count, stdout);
-    }
-    return fflush(stdout) != 0 ? failed("print the rest of") : 0;
+    return (int)received;
 }
 
-/* All that a client does. Returns 0 when every reply came, -1 after a line in the log. */
-static int run_client(void)
-{
-    int server = connect_server();
-
-    if (server < 0)
-        return -1;
-    int result = exchange_all(server);
-    if (result == 0)
-        result = half_close(server);
-    close(server);
-    return result;
-}
-
-/* Returns 0 once it was told to stop; -1 after a line in the log. exit(3) closes them all. */
+/* Ends by a signal, with status 0, or returns -1 after a line in the log. */
 static int hold_connections(void)
 {
+    exit_on_signals();
+    allow_sockets(connections);
     for (int i = 1; i <= connections; i++) {
         log_info("connection %d of %d", i, connections);
         if (connect_server() < 0)
             return -1;
     }
     log_info("holding %d connections", connections);
-    stop_wait();
-    return 0;
+    for (;;)
+        pause();
 }
 
 int main(int argc, char **argv)
@@ -271,8 +296,13 @@ int main(int argc, char **argv)
         log_error("%s: not allowed; with %s there is no MESSAGE", *messages, instead);
         return EXIT_USAGE;
     }
-    address = resolve_ipv4(host, port);
-    if (connections > 0)
-        return hold_connections() < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
-    return run_client() < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+    address.sin_addr = resolve_ipv4(host);
+    address.sin_port = htons((uint16_t)port);
+    if (connections > 0 && hold_connections() < 0)
+        return EXIT_FAILURE;
+    int server = connect_server();
+    if (server < 0 || exchange_all(server) < 0 || half_close(server) < 0)
+        return EXIT_FAILURE;
+    close(server);
+    return EXIT_SUCCESS;
 }

@@ -12,18 +12,19 @@
  *   get rid of a client that sends a byte now and then, and never ends: exercise
  *   notice that a client's machine is gone, or answer small messages without delay: 06
  *   tell where one message ends and the next begins: 07
- *   serve a second client while the first is connected: 08
+ *   serve a second client beside the first, or finish an answer when it is stopped: 08
  */
 #include <errno.h>
 #include <limits.h>
 #include <math.h>
 #include <netinet/in.h>
 #include <stdbool.h>
-#include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "common/address.h"
+#include "common/holder.h"
+#include "common/limits.h"
 #include "common/log.h"
 #include "common/options.h"
 #include "common/retry.h"
@@ -42,7 +43,6 @@ static double accept_timeout = 0;
 static double user_timeout = 0;
 static int recv_buffer = 0;
 static int send_buffer = 0;
-static double grace = 0.9; /* seconds that a stop leaves to an answer under way */
 
 static const struct option_spec options[] = {
     OPTION_TEXT("host", &host, "IPv4 address or name to listen on; '' is every interface"),
@@ -51,8 +51,7 @@ static const struct option_spec options[] = {
     OPTION_SWITCH("reuse-port", &reuse_port, "SO_REUSEPORT: let N servers share the port"),
     OPTION_INT_OR("backlog", &backlog, 0, INT_MAX, "net.core.somaxconn",
                   "length of the accept queue"),
-    OPTION_SECONDS("timeout", &timeout, "none",
-                   "SO_RCVTIMEO, SO_SNDTIMEO: how long a client may be silent"),
+    OPTION_SECONDS("timeout", &timeout, "none", "SO_RCVTIMEO, SO_SNDTIMEO: wait for a client"),
     OPTION_SECONDS("accept-timeout", &accept_timeout, "none",
                    "SO_RCVTIMEO of the listener: how long accept waits"),
     OPTION_SECONDS("user-timeout", &user_timeout, "none", "TCP_USER_TIMEOUT: wait for an ACK"),
@@ -61,61 +60,31 @@ static const struct option_spec options[] = {
     OPTION_END,
 };
 
-/* The kernel keeps two queues for a listener: the SYN queue of handshakes under way, and the
-   accept queue of finished ones. A full accept queue takes no new SYN either. */
-static void report_limits(void)
-{
-    long most = sysctl_or("net.core.somaxconn", SOMAXCONN);
-    long effective = backlog < most ? backlog : most;
-
-    log_info("backlog: asked %d, effective %ld; limit net.core.somaxconn = %ld", backlog, effective,
-             most);
-    if (backlog > most)
-        log_info("warning: the backlog is above net.core.somaxconn, and cut to it");
-    log_info("accept queue: limit %ld, and one more", effective);
-    log_info("SYN queue: limit %ld; net.ipv4.tcp_max_syn_backlog = %ld counts only where "
-             "net.ipv4.tcp_syncookies = 0 (it is %ld)",
-             effective, sysctl_or("net.ipv4.tcp_max_syn_backlog", 0),
-             sysctl_or("net.ipv4.tcp_syncookies", 1));
-}
-
-/* How long a handshake may take, or the client that began it be gone: the kernel sends its
-   SYN ACK again after 1, 2, 4 … s, at most 120 s apart, as often as the retries say. */
-static void report_handshake(void)
-{
-    long retries = sysctl_or("net.ipv4.tcp_synack_retries", 5);
-    long total = 0;
-
-    for (long i = 0, wait = 1; i <= retries; i++, wait = wait < 60 ? 2 * wait : 120)
-        total += wait;
-    log_info("longest handshake: %ld s; net.ipv4.tcp_synack_retries = %ld", total, retries);
-}
-
 /* Returns a socket that takes connections. Without one there is nothing to do: it exits. */
 static int open_listener(void)
 {
-    struct sockaddr_in address = resolve_ipv4(host, port);
+    struct sockaddr_in address = {
+        .sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr = resolve_ipv4(host)};
     int listener = socket(AF_INET, SOCK_STREAM, 0);
 
     if (listener < 0)
         die("socket");
-    /* Both before bind, which is the call that asks whether the address is free. They are
-       asked of every socket on the port: a connection that an earlier server left behind in
-       TIME_WAIT stands in the way unless that server had set SO_REUSEADDR too. */
+    /* Both before bind, which is the call that asks whether the address is free. A connection
+       that an earlier server left in TIME_WAIT is in the way unless it had SO_REUSEADDR too. */
     if (set_option(listener, SOL_SOCKET, SO_REUSEADDR, reuse_addr) < 0)
         die("SO_REUSEADDR");
     if (set_option(listener, SOL_SOCKET, SO_REUSEPORT, reuse_port) < 0)
         die("SO_REUSEPORT");
     if (bind(listener, (struct sockaddr *)&address, sizeof address) < 0)
-        die("bind %s", address_text(&address).text);
-    /* accept is a receive to the kernel. Accepted sockets inherit both options. */
+        bind_failed(&address);
+    /* To the kernel accept is a receive. Accepted sockets inherit both options. */
     if (accept_timeout > 0 && set_time_option(listener, SO_RCVTIMEO, accept_timeout) < 0)
         die("SO_RCVTIMEO");
     if (user_timeout > 0 &&
         set_option(listener, IPPROTO_TCP, TCP_USER_TIMEOUT, (int)ceil(user_timeout * 1000)) < 0)
         die("TCP_USER_TIMEOUT");
-    /* Before listen: how far the receive window can be scaled up is settled in the handshake,
-       which is over when accept returns. Setting a size ends the kernel's own tuning. */
+    /* Inherited as well. Before listen, so that the handshake announces a window scale that
+       fits. A size that is set ends the kernel's own tuning of that buffer. */
     if (recv_buffer > 0 && set_buffer_option(listener, SO_RCVBUF, recv_buffer) < 0)
         die("SO_RCVBUF");
     if (send_buffer > 0 && set_buffer_option(listener, SO_SNDBUF, send_buffer) < 0)
@@ -124,7 +93,7 @@ static int open_listener(void)
         backlog = (int)sysctl_or("net.core.somaxconn", SOMAXCONN);
     if (listen(listener, backlog) < 0)
         die("listen on %s", address_text(&address).text);
-    report_limits();
+    report_limits(backlog);
     report_handshake();
     return listener;
 }
@@ -139,7 +108,7 @@ static int configure_client(int client)
     return set_time_option(client, SO_SNDTIMEO, timeout);
 }
 
-/* Prints the ready line. With --port 0 only the kernel knows the port. */
+/* Prints the ready line. Where the port is 0, only the kernel knows it. */
 static void announce(int listener)
 {
     struct sockaddr_in address;
@@ -150,30 +119,15 @@ static void announce(int listener)
     announce_address(&address);
 }
 
-/* TCP_INFO of a listener is about its accept queue: how many wait, and the backlog. */
-static void report_queue(int listener)
-{
-#ifdef __linux__
-    struct tcp_info info;
-    socklen_t size = sizeof info;
-
-    if (log_shows(LOG_NORMAL) && getsockopt(listener, IPPROTO_TCP, TCP_INFO, &info, &size) == 0)
-        log_info("accept queue: %u waiting, backlog %u", info.tcpi_unacked, info.tcpi_sacked);
-#else
-    (void)listener;
-#endif
-}
-
-/* Sends back what comes. A stream has no messages: a recv may bring a part of what the client
-   sent at once, or several sends together. Returns 0 when the client has ended its stream,
-   -1 with errno when the connection failed. */
-static int echo(int client)
+/* Sends back what comes. A stream has no messages: a recv may bring a part of one send, or
+   several together. Returns 0 at the end of the stream, -1 with errno if the connection failed. */
+static int answer(int client)
 {
     char bytes[4096];
 
     for (;;) {
         ssize_t received = recv(client, bytes, sizeof bytes, 0);
-        if (received < 0 && errno == EINTR)
+        if (received < 0 && errno == EINTR) /* stopped, continued: only with a time-out */
             continue;
         if (received <= 0)
             return (int)received;
@@ -187,25 +141,22 @@ static int echo(int client)
 static void serve_client(int client, const char *peer)
 {
     log_info("%s connected", peer);
-    if (stop_watch(client) < 0 || configure_client(client) < 0 || echo(client) < 0)
-        log_info("%s closed: %s", peer, errno == EAGAIN ? "timed out" : error_text(errno).text);
-    else
-        log_info("%s closed: %s", peer, stop_requested() ? "server stops" : "end of file");
+    int result = configure_client(client) < 0 ? -1 : answer(client);
+    log_info("%s closed: %s", peer, end_text(result).text);
 
     /* Our half of the connection ends here, behind the last answer. */
     shutdown(client, SHUT_WR);
-    stop_forget(client);
     close(client);
 }
 
 int main(int argc, char **argv)
 {
+    exit_on_signals();
     parse_options(argc, argv, options, NULL);
     int listener = open_listener();
-    stop_on_signals(listener, grace);
     announce(listener);
 
-    while (!stop_requested()) {
+    for (;;) {
         struct sockaddr_in address;
         socklen_t size = sizeof address;
         int client = accept(listener, (struct sockaddr *)&address, &size);
@@ -220,6 +171,4 @@ int main(int argc, char **argv)
         report_queue(listener);
         serve_client(client, address_text(&address).text);
     }
-    close(listener);
-    return EXIT_SUCCESS;
 }

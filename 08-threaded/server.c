@@ -1,5 +1,5 @@
 /*
- * A server that answers what a client sends: as it came, or in upper case.
+ * An echo server: what a client sends, it gets back.
  *
  * The course adds one idea in each stage:
  *   01  a listening socket, and one connection after another on it: tcp(7), ip(7), accept(2)
@@ -9,11 +9,12 @@
  *   05  SO_RCVBUF and SO_SNDBUF, how much may be on its way: socket(7), tcp(7)
  *   06  SO_KEEPALIVE, TCP_NODELAY, TCP_QUICKACK, TCP_FASTOPEN, when to send: tcp(7)
  *   07  messages in a stream: by their size, or up to a mark: recv(2), byteorder(3)
- *   08  a thread for each client, up to a limit: pthreads(7), sem_overview(7)
+ *   08  a thread for each client, up to a limit, and a clean end: pthreads(7), sem_overview(7)
  *
  * What this server still cannot do, and where that is cured:
  *   get rid of a client that sends a byte now and then, and never ends: exercise
- *   serve 100 000 clients, for which a thread each is too much: epoll(7)
+ *   serve 100 000 clients, for which a thread each is too much: 09
+ *   serve at a stop who finds no place within the grace: that client is reset
  */
 #include <ctype.h>
 #include <errno.h>
@@ -30,6 +31,8 @@
 
 #include "common/address.h"
 #include "common/descriptors.h"
+#include "common/holder.h"
+#include "common/limits.h"
 #include "common/log.h"
 #include "common/options.h"
 #include "common/pack.h"
@@ -56,13 +59,12 @@ static int keepalive_count = 9;
 static bool nodelay = true;
 static bool quickack = false;
 static int fastopen = 0;
-enum { ECHO, UPPER, LINE, RECORD };
 static const char *const handler_names[] = {"echo", "upper", "line", "record", NULL};
+enum { ECHO, UPPER, LINE, RECORD };
 static int handler = ECHO;
 static bool threads = true;
 static int max_clients = 1000;
-enum { STACK_SIZE = 64 * 1024 };
-static double grace = 5; /* seconds that a stop leaves to an answer under way */
+static double grace = 5;
 
 static const struct option_spec options[] = {
     OPTION_TEXT("host", &host, "IPv4 address or name to listen on; '' is every interface"),
@@ -71,8 +73,7 @@ static const struct option_spec options[] = {
     OPTION_SWITCH("reuse-port", &reuse_port, "SO_REUSEPORT: let N servers share the port"),
     OPTION_INT_OR("backlog", &backlog, 0, INT_MAX, "net.core.somaxconn",
                   "length of the accept queue"),
-    OPTION_SECONDS("timeout", &timeout, "none",
-                   "SO_RCVTIMEO, SO_SNDTIMEO: how long a client may be silent"),
+    OPTION_SECONDS("timeout", &timeout, "none", "SO_RCVTIMEO, SO_SNDTIMEO: wait for a client"),
     OPTION_SECONDS("accept-timeout", &accept_timeout, "none",
                    "SO_RCVTIMEO of the listener: how long accept waits"),
     OPTION_SECONDS("user-timeout", &user_timeout, "none", "TCP_USER_TIMEOUT: wait for an ACK"),
@@ -86,74 +87,43 @@ static const struct option_spec options[] = {
     OPTION_SWITCH("quickack", &quickack, "TCP_QUICKACK: no wait before an ACK"),
     OPTION_INT("fastopen", &fastopen, 0, 65535,
                "TCP_FASTOPEN: queue for data in the SYN; 0 is off"),
-    OPTION_CHOICE("handler", &handler, handler_names,
-                  "the answer: bytes as they came or in upper case, lines, records"),
+    OPTION_CHOICE("handler", &handler, handler_names, "what a message is, and its answer"),
     OPTION_SWITCH("threads", &threads, "a thread for each client, or one client at a time"),
     OPTION_INT("max-clients", &max_clients, 1, 100000, "others wait in the accept queue"),
-    OPTION_SECONDS("grace", &grace, NULL, "how long a stop leaves answers under way"),
+    OPTION_SECONDS("grace", &grace, NULL, "for answers at a stop; who waits until then is reset"),
     OPTION_END,
 };
-
-/* The kernel keeps two queues for a listener: the SYN queue of handshakes under way, and the
-   accept queue of finished ones. A full accept queue takes no new SYN either. */
-static void report_limits(void)
-{
-    long most = sysctl_or("net.core.somaxconn", SOMAXCONN);
-    long effective = backlog < most ? backlog : most;
-
-    log_info("backlog: asked %d, effective %ld; limit net.core.somaxconn = %ld", backlog, effective,
-             most);
-    if (backlog > most)
-        log_info("warning: the backlog is above net.core.somaxconn, and cut to it");
-    log_info("accept queue: limit %ld, and one more", effective);
-    log_info("SYN queue: limit %ld; net.ipv4.tcp_max_syn_backlog = %ld counts only where "
-             "net.ipv4.tcp_syncookies = 0 (it is %ld)",
-             effective, sysctl_or("net.ipv4.tcp_max_syn_backlog", 0),
-             sysctl_or("net.ipv4.tcp_syncookies", 1));
-}
-
-/* How long a handshake may take, or the client that began it be gone: the kernel sends its
-   SYN ACK again after 1, 2, 4 … s, at most 120 s apart, as often as the retries say. */
-static void report_handshake(void)
-{
-    long retries = sysctl_or("net.ipv4.tcp_synack_retries", 5);
-    long total = 0;
-
-    for (long i = 0, wait = 1; i <= retries; i++, wait = wait < 60 ? 2 * wait : 120)
-        total += wait;
-    log_info("longest handshake: %ld s; net.ipv4.tcp_synack_retries = %ld", total, retries);
-}
 
 /* Returns a socket that takes connections. Without one there is nothing to do: it exits. */
 static int open_listener(void)
 {
-    struct sockaddr_in address = resolve_ipv4(host, port);
+    struct sockaddr_in address = {
+        .sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr = resolve_ipv4(host)};
     int listener = socket(AF_INET, SOCK_STREAM, 0);
 
     if (listener < 0)
         die("socket");
-    /* Both before bind, which is the call that asks whether the address is free. They are
-       asked of every socket on the port: a connection that an earlier server left behind in
-       TIME_WAIT stands in the way unless that server had set SO_REUSEADDR too. */
+    /* Both before bind, which is the call that asks whether the address is free. A connection
+       that an earlier server left in TIME_WAIT is in the way unless it had SO_REUSEADDR too. */
     if (set_option(listener, SOL_SOCKET, SO_REUSEADDR, reuse_addr) < 0)
         die("SO_REUSEADDR");
     if (set_option(listener, SOL_SOCKET, SO_REUSEPORT, reuse_port) < 0)
         die("SO_REUSEPORT");
     if (bind(listener, (struct sockaddr *)&address, sizeof address) < 0)
-        die("bind %s", address_text(&address).text);
-    /* accept is a receive to the kernel. Accepted sockets inherit both options. */
+        bind_failed(&address);
+    /* To the kernel accept is a receive. Accepted sockets inherit both options. */
     if (accept_timeout > 0 && set_time_option(listener, SO_RCVTIMEO, accept_timeout) < 0)
         die("SO_RCVTIMEO");
     if (user_timeout > 0 &&
         set_option(listener, IPPROTO_TCP, TCP_USER_TIMEOUT, (int)ceil(user_timeout * 1000)) < 0)
         die("TCP_USER_TIMEOUT");
-    /* Before listen: how far the receive window can be scaled up is settled in the handshake,
-       which is over when accept returns. Setting a size ends the kernel's own tuning. */
+    /* Inherited as well. Before listen, so that the handshake announces a window scale that
+       fits. A size that is set ends the kernel's own tuning of that buffer. */
     if (recv_buffer > 0 && set_buffer_option(listener, SO_RCVBUF, recv_buffer) < 0)
         die("SO_RCVBUF");
     if (send_buffer > 0 && set_buffer_option(listener, SO_SNDBUF, send_buffer) < 0)
         die("SO_SNDBUF");
-    /* Accepted sockets inherit these too, so no connection pays a system call for them. */
+    /* Inherited again, so that no connection pays a system call for them. */
     if (set_option(listener, SOL_SOCKET, SO_KEEPALIVE, keepalive) < 0 ||
         set_option(listener, IPPROTO_TCP, TCP_KEEPIDLE, keepalive_idle) < 0 ||
         set_option(listener, IPPROTO_TCP, TCP_KEEPINTVL, keepalive_interval) < 0 ||
@@ -161,19 +131,16 @@ static int open_listener(void)
         die("keep-alive");
     if (set_option(listener, IPPROTO_TCP, TCP_NODELAY, nodelay) < 0)
         die("TCP_NODELAY");
-    if (fastopen > 0) {
-        long allowed = sysctl_or("net.ipv4.tcp_fastopen", 0);
-        if (set_option(listener, IPPROTO_TCP, TCP_FASTOPEN, fastopen) < 0)
-            die("TCP_FASTOPEN");
-        log_info("net.ipv4.tcp_fastopen = %ld: %s", allowed,
-                 allowed & 2 ? "servers may" : "warning: servers may not, 0x2 is not set");
-    }
+    if (fastopen > 0 && set_option(listener, IPPROTO_TCP, TCP_FASTOPEN, fastopen) < 0)
+        die("TCP_FASTOPEN");
     if (backlog < 0)
         backlog = (int)sysctl_or("net.core.somaxconn", SOMAXCONN);
     if (listen(listener, backlog) < 0)
         die("listen on %s", address_text(&address).text);
-    report_limits();
+    report_limits(backlog);
     report_handshake();
+    if (fastopen > 0)
+        report_fastopen_limit();
     return listener;
 }
 
@@ -189,7 +156,7 @@ static int configure_client(int client)
     return set_time_option(client, SO_SNDTIMEO, timeout);
 }
 
-/* Prints the ready line. With --port 0 only the kernel knows the port. */
+/* Prints the ready line. Where the port is 0, only the kernel knows it. */
 static void announce(int listener)
 {
     struct sockaddr_in address;
@@ -198,20 +165,6 @@ static void announce(int listener)
     if (getsockname(listener, (struct sockaddr *)&address, &size) < 0)
         die("getsockname");
     announce_address(&address);
-}
-
-/* TCP_INFO of a listener is about its accept queue: how many wait, and the backlog. */
-static void report_queue(int listener)
-{
-#ifdef __linux__
-    struct tcp_info info;
-    socklen_t size = sizeof info;
-
-    if (log_shows(LOG_NORMAL) && getsockopt(listener, IPPROTO_TCP, TCP_INFO, &info, &size) == 0)
-        log_info("accept queue: %u waiting, backlog %u", info.tcpi_unacked, info.tcpi_sacked);
-#else
-    (void)listener;
-#endif
 }
 
 /* Has the next ACK sent at once. The kernel goes back to delaying them by itself, so this comes
@@ -224,91 +177,89 @@ static void ack_at_once(int client)
         setsockopt(client, IPPROTO_TCP, TCP_QUICKACK, &on, sizeof on);
 }
 
+/* In network byte order: a number, a text, a long number, two short ones, a float. */
+#define RECORD_FORMAT "! I 2s Q 2h f"
+enum { RECORD_SIZE = 22, RECORD_VALUES = 6, RECORD_TEXT = 1, MESSAGE_MAX = 8192 };
+
+/* How many of the bytes that have come are whole messages. A record ends after 22 bytes, a line
+   where the mark is, the last one at the end of the stream; else any bytes will do. */
+static size_t whole_messages(const char *bytes, size_t size, bool last)
+{
+    if (handler == RECORD)
+        return size - size % RECORD_SIZE;
+    while (handler == LINE && !last && size > 0 && bytes[size - 1] != '\n')
+        size--;
+    return size;
+}
+
 static void upper_case(char *bytes, size_t size)
 {
     for (size_t i = 0; i < size; i++)
         bytes[i] = (char)toupper((unsigned char)bytes[i]);
 }
 
-/* Sends back what comes. A stream has no messages: a recv may bring a part of what the client
-   sent at once, or several sends together. Returns 0 when the client has ended its stream,
-   -1 with errno when the connection failed. */
-static int echo(int client)
+/* A record's numbers may hold any byte, so only the field that is text is put in upper case. */
+static void answer_record(char *record)
 {
-    char bytes[4096];
-
-    for (;;) {
-        ack_at_once(client);
-        ssize_t received = recv(client, bytes, sizeof bytes, 0);
-        if (received < 0 && errno == EINTR)
-            continue;
-        if (received <= 0)
-            return (int)received;
-        log_bytes("received", bytes, (size_t)received);
-        if (handler == UPPER)
-            upper_case(bytes, (size_t)received);
-        if (send_all(client, bytes, (size_t)received) < 0)
-            return -1;
-    }
-}
-
-/* A message is a line: it ends where the mark '\n' is. Returns as echo() does. */
-static int answer_lines(int client)
-{
-    struct line_reader reader = {.socket = client};
-    char *line;
-
-    for (;;) {
-        ack_at_once(client);
-        ssize_t length = read_line(&reader, &line);
-        if (length <= 0)
-            return (int)length;
-        upper_case(line, (size_t)length);
-        if (send_all(client, line, (size_t)length) < 0)
-            return -1;
-    }
-}
-
-/* In network byte order: a number, a text, a long number, two short ones, a float. */
-#define RECORD_FORMAT "! I 2s Q 2h f"
-enum { RECORD_SIZE = 22, RECORD_VALUES = 6, RECORD_TEXT = 1 };
-
-/* A message is a record: it ends after 22 bytes. Its numbers may hold any byte, so only the
-   field that is text is put in upper case. Returns as echo() does. */
-static int answer_records(int client)
-{
-    char record[RECORD_SIZE], text[2];
     struct pack_value values[RECORD_VALUES];
     struct pack_error error;
+    char text[2];
 
-    for (;;) {
-        ack_at_once(client);
-        ssize_t received = receive_exactly(client, record, sizeof record);
-        if (received > 0 && received < RECORD_SIZE)
-            log_info("record cut short: %zd of %d bytes", received, RECORD_SIZE);
-        if (received < RECORD_SIZE)
-            return received < 0 ? -1 : 0;
-
-        unpack(RECORD_FORMAT, record, sizeof record, values, RECORD_VALUES, &error);
-        memcpy(text, values[RECORD_TEXT].as.text.bytes, sizeof text);
-        upper_case(text, sizeof text);
-        values[RECORD_TEXT].as.text.bytes = text;
-        pack(RECORD_FORMAT, values, RECORD_VALUES, record, sizeof record, &error);
-        if (send_all(client, record, sizeof record) < 0)
-            return -1;
-    }
+    unpack(RECORD_FORMAT, record, RECORD_SIZE, values, RECORD_VALUES, &error);
+    memcpy(text, values[RECORD_TEXT].as.text.bytes, sizeof text);
+    upper_case(text, sizeof text);
+    values[RECORD_TEXT].as.text.bytes = text;
+    pack(RECORD_FORMAT, values, RECORD_VALUES, record, RECORD_SIZE, &error);
 }
 
-static int (*const handlers[])(int client) = {echo, echo, answer_lines, answer_records};
+/* Puts the answers in the place of whole messages: they are as long. */
+static void put_answers(char *messages, size_t size)
+{
+    for (size_t at = 0; handler == RECORD && at < size; at += RECORD_SIZE)
+        answer_record(messages + at);
+    if (handler == UPPER || handler == LINE)
+        upper_case(messages, size);
+}
+
+/* Answers what comes; what is not yet a whole message is held until the rest is there. Returns 0
+   at the end of the stream, -1 with errno if the connection failed or a message is too long. */
+static int answer(int client)
+{
+    char bytes[MESSAGE_MAX];
+    size_t held = 0;
+
+    while (held < sizeof bytes) {
+        ack_at_once(client);
+        ssize_t received = recv(client, bytes + held, sizeof bytes - held, 0);
+        if (received < 0 && errno == EINTR) /* stopped, continued: only with a time-out */
+            continue;
+        if (received < 0)
+            return -1;
+        log_bytes("received", bytes + held, (size_t)received);
+        held += (size_t)received;
+        size_t whole = whole_messages(bytes, held, received == 0);
+        put_answers(bytes, whole);
+        if (send_all(client, bytes, whole) < 0)
+            return -1;
+        held -= whole;
+        memmove(bytes, bytes + whole, held);
+        if (received == 0 && held > 0)
+            log_info("record cut short: %zu of %d bytes", held, RECORD_SIZE);
+        if (received == 0)
+            return 0;
+    }
+    errno = EMSGSIZE;
+    return -1;
+}
 
 /* One client, from its arrival to its end. Whatever it does, it ends no more than this. */
 static void serve_client(int client, const char *peer)
 {
     log_info("%s connected", peer);
-    if (stop_watch(client) < 0 || configure_client(client) < 0 || handlers[handler](client) < 0)
-        log_info("%s closed: %s", peer, errno == EAGAIN ? "timed out" : error_text(errno).text);
-    else
-        log_info("%s closed: %s", peer, stop_requested() ? "server stops" : "end of file");
+    bool ready = stop_watch(client) == 0 && configure_client(client) == 0;
+    int result = ready ? answer(client) : -1;
+    bool stopped = result == 0 && stop_requested();
+    log_info("%s closed: %s", peer, stopped ? "server stops" : end_text(result).text);
 
     /* Our half of the connection ends here, behind the last answer. */
     shutdown(client, SHUT_WR);
@@ -316,8 +267,8 @@ static void serve_client(int client, const char *peer)
     close(client);
 }
 
-/* Places for clients that are still free. */
-static sem_t places;
+static pthread_attr_t attributes; /* how each thread begins */
+static sem_t places;              /* for clients, that are still free */
 
 static void take_place(void)
 {
@@ -343,23 +294,32 @@ static void *client_thread(void *argument)
     return NULL;
 }
 
+static void prepare_threads(void)
+{
+    size_t stack = 64 * 1024 > PTHREAD_STACK_MIN ? 64 * 1024 : (size_t)PTHREAD_STACK_MIN;
+
+    sem_init(&places, 0, (unsigned)max_clients);
+    take_place();
+    allow_sockets(max_clients);
+    pthread_attr_init(&attributes);
+    pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+    pthread_attr_setstacksize(&attributes, stack);
+    pthread_attr_getstacksize(&attributes, &stack);
+    log_info("at most %d clients at once, a stack of %zu KiB each", max_clients, stack / 1024);
+}
+
 /* Where no thread can be had, the client is turned away. */
 static void serve_in_thread(int client, const struct sockaddr_in *address)
 {
     static unsigned long number;
     struct visit *visit = malloc(sizeof *visit);
-    pthread_attr_t attributes;
     pthread_t thread;
     int error = ENOMEM;
 
-    pthread_attr_init(&attributes);
-    pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-    pthread_attr_setstacksize(&attributes, STACK_SIZE);
     if (visit != NULL) {
         *visit = (struct visit){client, ++number, address_text(address)};
         error = pthread_create(&thread, &attributes, client_thread, visit);
     }
-    pthread_attr_destroy(&attributes);
     if (error != 0) {
         retry_later("pthread_create", error);
         free(visit);
@@ -372,19 +332,19 @@ static void serve_in_thread(int client, const struct sockaddr_in *address)
 
 int main(int argc, char **argv)
 {
+    exit_on_signals();
     parse_options(argc, argv, options, NULL);
-    sem_init(&places, 0, (unsigned)max_clients);
-    take_place();
-    allow_sockets(max_clients);
-    log_info("at most %d clients at once, a stack of %d KiB each", max_clients, STACK_SIZE / 1024);
+    prepare_threads();
     int listener = open_listener();
     stop_on_signals(listener, grace);
     announce(listener);
 
-    while (!stop_requested()) {
+    for (;;) {
         struct sockaddr_in address;
         socklen_t size = sizeof address;
         int client = accept(listener, (struct sockaddr *)&address, &size);
+        if (client < 0 && stop_requested())
+            break; /* nobody waits in the accept queue any more */
         if (client < 0 && errno == EAGAIN) {
             log_info("accept timed out: no client for %g s", accept_timeout);
             continue;

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "common/address.h"
 #include "common/log.h"
 
 enum { LISTEN_STATE = 0x0A, LINE_SIZE = 512 };
@@ -54,7 +55,7 @@ static bool has_socket(const char *process, unsigned long inode)
     return found;
 }
 
-/* Logs the program by the last two parts of its path: a stage's name is in the first of them. */
+/* Logs the program by the last two parts of its path: many are called "server". */
 static void name_process(const char *process)
 {
     static const char deleted[] = " (deleted)"; /* it was built again since it was started */
@@ -110,4 +111,10 @@ void report_holder(const struct sockaddr_in *address)
             fclose(table);
     }
     errno = saved_errno;
+}
+
+void bind_failed(const struct sockaddr_in *address)
+{
+    report_holder(address);
+    die("bind %s", address_text(address).text);
 }

@@ -15,6 +15,10 @@ extern "C" {
    TIME_WAIT are in the way, nothing is logged. errno is left as it was. */
 void report_holder(const struct sockaddr_in *address);
 
+/* For a server's way in, after bind(2) failed: the line above where there is one, then "bind
+   127.0.0.1:9999: " with the words for errno; exits with status 1. */
+void bind_failed(const struct sockaddr_in *address) __attribute__((noreturn));
+
 #ifdef __cplusplus
 }
 #endif

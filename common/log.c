@@ -156,3 +156,12 @@ struct error_text error_text(int error)
         snprintf(words.text, sizeof words.text, "error %d", error);
     return words;
 }
+
+struct error_text end_text(int result)
+{
+    if (result == 0)
+        return (struct error_text){"end of file"};
+    if (errno == EAGAIN)
+        return (struct error_text){"timed out"};
+    return error_text(errno);
+}

@@ -52,6 +52,11 @@ struct error_text {
 };
 struct error_text error_text(int error);
 
+/* Why a connection ended, for the log. result is what the last call on it returned: 0 is "end of
+   file"; -1 stands for errno's words, or "timed out" for EAGAIN: on a blocking socket
+   SO_RCVTIMEO or SO_SNDTIMEO ran out (socket(7)). The text is part of the returned value. */
+struct error_text end_text(int result);
+
 #ifdef __cplusplus
 }
 #endif

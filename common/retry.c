@@ -4,7 +4,6 @@
 #include <time.h>
 
 #include "common/log.h"
-#include "common/stop.h"
 
 void retry_later(const char *what, int error)
 {
@@ -18,7 +17,7 @@ void accept_failed(void)
 {
     int error = errno;
 
-    if (stop_requested() || error == EINTR)
+    if (error == EINTR)
         return;
     switch (error) {
     case ECONNABORTED:

@@ -12,9 +12,8 @@ void retry_later(const char *what, int error);
 
 /* After accept(2) has failed: decides by errno, and returns when accept may be called again.
    Where only one connection was lost (ECONNABORTED, EPROTO and the network errors that
-   accept(2) lists) that is at once, with a line in the log; after EINTR, or when the server
-   is being stopped, without one; after all else (EMFILE, ENFILE, ENOBUFS, ENOMEM) it is
-   retry_later(). */
+   accept(2) lists) that is at once, with a line in the log; after EINTR without one; after all
+   else (EMFILE, ENFILE, ENOBUFS, ENOMEM) it is retry_later(). */
 void accept_failed(void);
 
 #ifdef __cplusplus

@@ -1,6 +1,7 @@
 #include "common/stop.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <math.h>
 #include <pthread.h>
 #include <signal.h>
@@ -10,10 +11,12 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "common/clock.h"
 #include "common/log.h"
 
 static int listener = -1;
 static double grace;
+static pthread_t accepting;
 static atomic_bool requested;
 
 /* The connections to end: watched[n] stands for descriptor n, and descriptors are small. */
@@ -32,6 +35,20 @@ static sigset_t stop_signals(void)
     return signals;
 }
 
+static void exit_now(int number)
+{
+    (void)number;
+    _exit(EXIT_SUCCESS);
+}
+
+void exit_on_signals(void)
+{
+    struct sigaction action = {.sa_handler = exit_now};
+
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+}
+
 static void shut_down_all(int ways)
 {
     pthread_mutex_lock(&lock);
@@ -42,17 +59,29 @@ static void shut_down_all(int ways)
     pthread_mutex_unlock(&lock);
 }
 
-static void end_at_second_interrupt(void)
+/* The signal interrupts a call of accept that blocks; a later call cannot block any more. */
+static void wake_accept(void)
 {
-    sigset_t interrupt;
-
-    sigemptyset(&interrupt);
-    sigaddset(&interrupt, SIGINT);
-    signal(SIGINT, SIG_DFL);
-    pthread_sigmask(SIG_UNBLOCK, &interrupt, NULL);
+    fcntl(listener, F_SETFL, fcntl(listener, F_GETFL) | O_NONBLOCK);
+    pthread_kill(accepting, SIGUSR1);
 }
 
-static void *wait_for_signal(void *unused)
+/* Waits for a signal for some seconds; true if one came. */
+static bool signal_within(double seconds)
+{
+    sigset_t signals = stop_signals();
+    int64_t start = clock_ns();
+
+    for (double rest = seconds; rest > 0; rest = seconds - clock_seconds_since(start)) {
+        struct timespec time = {.tv_sec = (time_t)rest};
+        time.tv_nsec = (long)((rest - floor(rest)) * 1e9);
+        if (sigtimedwait(&signals, NULL, &time) > 0)
+            return true;
+    }
+    return false;
+}
+
+static void *stop_thread(void *unused)
 {
     sigset_t signals = stop_signals();
     int number;
@@ -61,34 +90,42 @@ static void *wait_for_signal(void *unused)
     log_name_thread("stop");
     while (sigwait(&signals, &number) != 0)
         continue;
-    atomic_store(&requested, true);
-    end_at_second_interrupt();
     log_info("%s: stopping", number == SIGINT ? "SIGINT" : "SIGTERM");
-    shutdown(listener, SHUT_RDWR);
+    atomic_store(&requested, true);
+    wake_accept();
     shut_down_all(SHUT_RD);
 
-    struct timespec rest = {.tv_sec = (time_t)grace};
-    rest.tv_nsec = (long)((grace - floor(grace)) * 1e9);
-    while (nanosleep(&rest, &rest) < 0 && errno == EINTR)
-        continue;
-    shut_down_all(SHUT_RDWR);
-    while (pause() < 0) /* for the second SIGINT, until main() returns */
-        continue;
+    if (!signal_within(grace)) {
+        shutdown(listener, SHUT_RD);
+        shut_down_all(SHUT_RDWR);
+        while (sigwait(&signals, &number) != 0)
+            continue;
+    }
+    exit_now(number);
     return NULL;
+}
+
+static void interrupt(int number)
+{
+    (void)number;
 }
 
 void stop_on_signals(int listening_socket, double grace_seconds)
 {
     sigset_t signals = stop_signals();
+    struct sigaction action = {.sa_handler = interrupt}; /* no SA_RESTART */
     pthread_t thread;
 
     listener = listening_socket;
     grace = grace_seconds;
-    signal(SIGPIPE, SIG_IGN);
+    accepting = pthread_self();
+    sigaction(SIGUSR1, &action, NULL);
     pthread_sigmask(SIG_BLOCK, &signals, NULL);
-    errno = pthread_create(&thread, NULL, wait_for_signal, NULL);
-    if (errno != 0)
-        die("pthread_create");
+    int error = pthread_create(&thread, NULL, stop_thread, NULL);
+    if (error != 0) {
+        log_error("pthread_create: %s", error_text(error).text);
+        exit(EXIT_FAILURE);
+    }
     pthread_detach(thread);
 }
 
@@ -128,14 +165,4 @@ void stop_forget(int connection)
     if (connection < watched_size)
         watched[connection] = false;
     pthread_mutex_unlock(&lock);
-}
-
-void stop_wait(void)
-{
-    sigset_t signals = stop_signals();
-    int number;
-
-    pthread_sigmask(SIG_BLOCK, &signals, NULL);
-    while (sigwait(&signals, &number) != 0)
-        continue;
 }

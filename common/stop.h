@@ -1,9 +1,10 @@
-/* stop: turns SIGINT and SIGTERM into a clean end of a server.
+/* stop: what SIGINT and SIGTERM do to a program: end it where it stands, or make a clean end.
  *
  * A flag that a signal handler sets and the server looks at before it blocks in accept(2) or
- * recv(2) has a hole: the signal may come just after the look. Here the signal is taken by a
- * thread of its own (sigwait(3)), which then shuts sockets down. That a socket is shut down
- * is a state, not an event: the blocking call returns no matter which of the two came first.
+ * recv(2) has a hole: the signal may come just after the look. Neither way here has it. One
+ * ends the program in the handler itself. For the other a thread of its own takes the signal
+ * (sigwait(3)) and changes the sockets, so that no call on them can block any more: that is a
+ * state, not an event, and it does not matter which of the two came first.
  */
 #ifndef COMMON_STOP_H
 #define COMMON_STOP_H
@@ -14,15 +15,21 @@
 extern "C" {
 #endif
 
+/* From now on SIGINT and SIGTERM end the program at once with status 0, whatever it is doing;
+   the kernel closes its sockets (signal(7), _exit(2)). */
+void exit_on_signals(void);
+
 /* From now on the first SIGINT or SIGTERM
      - makes stop_requested() true,
-     - shuts the listener down: accept(2) fails, and nobody new can connect,
+     - ends the waiting of the calling thread in accept(2): from then on accept takes who is in
+       the accept queue, and fails with EAGAIN when nobody is (once, it may be EINTR),
      - ends the receiving side of every connection under stop_watch(): what has come is still
        read, then recv(2) returns 0; a client that is idle is gone at once,
-     - and after grace seconds shuts those down that are still busy with an answer.
-   A second SIGINT ends the program at once, as it would without all this. SIGPIPE is ignored.
-   Call it once, before any other thread is started: threads inherit the blocked signals.
-   Exits with 1 if its own thread cannot be started. */
+     - and after grace seconds shuts down the connections that are still busy with an answer,
+       and the listener: who is still in its queue is reset.
+   A second SIGINT or SIGTERM ends the program at once, with status 0.
+   Call it once, from the thread that accepts, before any other thread is started: threads
+   inherit the blocked signals. It uses SIGUSR1. Exits with 1 if its thread cannot be started. */
 void stop_on_signals(int listener, double grace);
 
 /* True once a stop was asked for. */
@@ -33,10 +40,6 @@ bool stop_requested(void);
    stop_watch() returns 0, or -1 with errno ENOMEM. */
 int stop_watch(int connection);
 void stop_forget(int connection);
-
-/* For a program that only waits to be stopped: returns at the first SIGINT or SIGTERM after
-   the call (before it, they end the program as usual). Not to be mixed with the others. */
-void stop_wait(void);
 
 #ifdef __cplusplus
 }

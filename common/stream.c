@@ -1,7 +1,6 @@
 #include "common/stream.h"
 
 #include <errno.h>
-#include <string.h>
 #include <sys/socket.h>
 
 #include "common/log.h"
@@ -24,66 +23,21 @@ int send_all(int socket, const void *bytes, size_t size)
     return 0;
 }
 
-/* One recv(2) that a signal does not end. */
-static ssize_t receive_some(int socket, void *buffer, size_t size)
-{
-    ssize_t received;
-
-    do
-        received = recv(socket, buffer, size, 0);
-    while (received < 0 && errno == EINTR);
-    if (received > 0)
-        log_bytes("received", buffer, (size_t)received);
-    return received;
-}
-
 ssize_t receive_exactly(int socket, void *buffer, size_t size)
 {
+    char *bytes = buffer;
     size_t total = 0;
 
     while (total < size) {
-        ssize_t received = receive_some(socket, (char *)buffer + total, size - total);
+        ssize_t received = recv(socket, bytes + total, size - total, 0);
+        if (received < 0 && errno == EINTR)
+            continue;
         if (received < 0)
             return -1;
         if (received == 0)
             break;
+        log_bytes("received", bytes + total, (size_t)received);
         total += (size_t)received;
     }
     return (ssize_t)total;
-}
-
-ssize_t read_line(struct line_reader *reader, char **line)
-{
-    size_t searched = 0;
-
-    for (;;) {
-        char *start = reader->bytes + reader->start;
-        size_t held = reader->end - reader->start;
-        char *newline = memchr(start + searched, '\n', held - searched);
-        if (newline != NULL) {
-            size_t length = (size_t)(newline - start) + 1;
-            reader->start += length;
-            *line = start;
-            return (ssize_t)length;
-        }
-        if (held == sizeof reader->bytes) {
-            errno = EMSGSIZE;
-            return -1;
-        }
-
-        searched = held;
-        memmove(reader->bytes, start, held);
-        reader->start = 0;
-        reader->end = held;
-        ssize_t received =
-            receive_some(reader->socket, reader->bytes + held, sizeof reader->bytes - held);
-        if (received < 0)
-            return -1;
-        if (received == 0) {
-            reader->end = 0;
-            *line = reader->bytes;
-            return (ssize_t)held;
-        }
-        reader->end += (size_t)received;
-    }
 }

@@ -1,4 +1,4 @@
-/* stream: whole messages over a connection that knows only bytes, for blocking sockets. */
+/* stream: so many bytes, all of them, over a connection with blocking calls; and how it ended. */
 #ifndef COMMON_STREAM_H
 #define COMMON_STREAM_H
 
@@ -19,21 +19,6 @@ int send_all(int socket, const void *bytes, size_t size);
    peer ended its stream first (0: it sent nothing more at all); or -1 with errno as recv(2)
    sets it, EAGAIN where SO_RCVTIMEO ran out. */
 ssize_t receive_exactly(int socket, void *buffer, size_t size);
-
-/* Reads a connection line by line. Set socket, and start and end to 0. What has come but is
-   not asked for yet waits in bytes, from start to end. */
-enum { LINE_LIMIT = 8192 };
-struct line_reader {
-    int socket;
-    size_t start, end;
-    char bytes[LINE_LIMIT];
-};
-
-/* Points *line at the next line, up to and with its '\n', and returns its length. The last
-   line of a stream may lack the '\n'. The line belongs to the reader, may be changed, and
-   lasts until the next call. Returns 0 at the end of the stream; -1 with errno as recv(2)
-   sets it, or EMSGSIZE where LINE_LIMIT bytes have come and no '\n' is among them. */
-ssize_t read_line(struct line_reader *reader, char **line);
 
 #ifdef __cplusplus
 }

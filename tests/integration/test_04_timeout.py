@@ -179,7 +179,8 @@ def test_client_gives_up_on_a_server_that_does_not_end(client):
         result = client(listener.getsockname()[1], "--timeout", 0.3, "Hello")
         done.set()
         thread.join()
-    assert (result.status, result.out) == (0, b"Hello")
+    assert (result.status, result.out) == (1, b"Hello")
+    assert "receive from" in result.err and "timed out" in result.err, result.report()
 
 
 def test_client_gives_up_connecting(client):

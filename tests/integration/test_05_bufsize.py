@@ -20,7 +20,7 @@ both = pytest.mark.parametrize("option", OPTIONS)
 
 
 class TestEveryStage(EveryStage):
-    pass
+    long_message = 5_000_000
 
 
 def read_back(log, option):

@@ -23,7 +23,7 @@ STAGE = "06-keepalive-nodelay"
 
 
 class TestEveryStage(EveryStage):
-    pass
+    long_message = 5_000_000
 
 
 def check_read_back(log, name, asked, got=None):

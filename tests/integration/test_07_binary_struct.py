@@ -25,7 +25,7 @@ examples = settings(derandomize=True, deadline=None, database=None, max_examples
 
 
 class TestEveryStage(EveryStage):
-    pass
+    long_message = 5_000_000
 
 
 def upper_cased_record(data):

@@ -86,6 +86,36 @@ def test_hardly_a_line_of_the_stage_before_is_gone(before, stage, program):
     )
 
 
+# The lines of stage 01, which a learner keeps in the head, and those that a later one may add.
+LINES = {"server": 110, "client": 120}
+ADDED = {"02": 16, "03": 25, "04": 36, "05": 14, "06": 46, "07": 75, "08": 95}
+ALL_OF_08 = 370
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_stage_01_can_be_kept_in_the_head(program):
+    lines = len(source(STAGES[0], program).splitlines())
+    assert lines <= LINES[program], f"{STAGES[0]}/{program}.c has {lines} lines"
+
+
+@pytest.mark.parametrize("before, stage", PAIRS)
+def test_a_stage_adds_its_idea_and_no_more(before, stage):
+    old = source(before, "server").splitlines()
+    new = source(stage, "server").splitlines()
+    matcher = difflib.SequenceMatcher(None, old, new, autojunk=False)
+    added = sum(end - start for tag, _, _, start, end in matcher.get_opcodes() if tag != "equal")
+    most = ADDED[stage[:2]]
+    assert added <= most, f"{stage}/server.c adds {added} lines, and {most} are enough"
+    if stage[:2] == "08":
+        assert len(new) <= ALL_OF_08, f"{stage}/server.c has {len(new)} lines"
+
+
+@pytest.mark.parametrize("stage", STAGES[:7])
+def test_up_to_07_a_server_is_one_thread_and_ends_where_it_stands(build, stage):
+    later = re.findall(r"\b(?:stop_\w+|pthread_\w+|grace)\b", source(stage, "server"))
+    assert not later, f"{stage}/server.c has what belongs to 08: {later}"
+
+
 @pytest.mark.parametrize("list_of", [functions, options])
 @pytest.mark.parametrize("program", PROGRAMS)
 @pytest.mark.parametrize("before, stage", PAIRS)

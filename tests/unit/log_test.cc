@@ -535,3 +535,14 @@ TEST_F(Log, DieWithAVeryLongTextStillSaysWhy)
     ASSERT_GT(line.size(), why.size());
     EXPECT_EQ(line.substr(line.size() - why.size()), why);
 }
+
+TEST_F(Log, HowAConnectionEnded)
+{
+    errno = ECONNRESET;
+    EXPECT_STREQ(end_text(0).text, "end of file");
+    EXPECT_STREQ(end_text(-1).text, strerror(ECONNRESET));
+    errno = EAGAIN;
+    EXPECT_STREQ(end_text(-1).text, "timed out");
+    errno = EMSGSIZE;
+    EXPECT_STREQ(end_text(-1).text, strerror(EMSGSIZE));
+}

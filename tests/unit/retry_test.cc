@@ -9,7 +9,6 @@
 #include <vector>
 
 #include "common/clock.h"
-#include "common/stop.h"
 #include "tests/unit/helpers.h"
 
 /* One call of accept_failed() after this error: how long it took, and what it logged. */
@@ -109,21 +108,4 @@ TEST(Retry, AnInterruptedAcceptIsSilentAndAtOnce)
 {
     EXPECT_EQ(accept_failed_with(EINTR).lines, std::vector<std::string>());
     EXPECT_LT(quickest_of_several(EINTR), 0.05);
-}
-
-TEST(Retry, WhileTheServerStopsEveryErrorIsSilentAndAtOnce)
-{
-    Ended ended = in_child([] {
-        log_set_level(LOG_ERRORS); /* not the line about the signal, which another thread logs */
-        Descriptor listener = loopback_listener();
-        stop_on_signals(listener, 60);
-        kill(getpid(), SIGTERM);
-        wait_until(stop_requested);
-        for (int error : {EINVAL, EMFILE, ECONNABORTED, EINTR}) {
-            EXPECT_EQ(accept_failed_with(error).lines, std::vector<std::string>()) << words(error);
-            EXPECT_LT(quickest_of_several(error), 0.05) << words(error);
-        }
-    });
-
-    EXPECT_TRUE(exited(ended, 0));
 }
