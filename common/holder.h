@@ -9,7 +9,7 @@ extern "C" {
 #endif
 
 /* After bind(2) or listen(2) failed: where errno is EADDRINUSE, and another process listens in
-   the way of address, a line in the log names it, such as "01-basic/server, pid 4711, is
+   the way of address, a line in the log names it, such as "NN-name/server, pid 4711, is
    listening there". It is looked for in /proc (proc_net(5), proc_pid_fd(5)), which shows an
    ordinary user only his own processes. Where none is found, as when only connections in
    TIME_WAIT are in the way, nothing is logged. errno is left as it was. */
