@@ -77,7 +77,7 @@ static_assert(sizeof unsent <= PIPE_BUF, "lines could be cut");
 
 static atomic_ulong lost_lines;
 /* Nobody has read the log for LONGEST_WAIT, or it cannot be written: no line waits any more,
-   until one has been written. */
+   until something has been written. */
 static atomic_bool stuck;
 
 /* A thread whose write(2) blocks keeps the lock, so nobody waits for that for ever. */
@@ -97,7 +97,7 @@ static bool take_lock(void)
     return false;
 }
 
-/* Writes what is unsent. Returns false if that was not possible before the end, a clock_ns(). */
+/* Writes what is unsent; returns false if that was not possible before end, a clock_ns(). */
 static bool write_unsent(int64_t end)
 {
     struct pollfd log = {.fd = STDERR_FILENO, .events = POLLOUT};
@@ -106,17 +106,17 @@ static bool write_unsent(int64_t end)
         int64_t rest = stuck ? 0 : (end - clock_ns()) / 1000000;
         int wait = rest > 0 ? (int)rest : 0;
         int ready = poll(&log, 1, wait);
-        if (ready == 0)
-            return false;
         if (ready < 0 && errno == EINTR)
             continue;
-        ssize_t written = write(STDERR_FILENO, unsent, unsent_size);
+        ssize_t written = ready == 0 ? 0 : write(STDERR_FILENO, unsent, unsent_size);
         if (written > 0) {
             unsent_size -= (size_t)written;
             memmove(unsent, unsent + written, unsent_size);
-        } else if (errno == EAGAIN && wait > 0) {
-            poll(NULL, 0, 1); /* room, but less than a terminal needs for the next character */
-        } else if (errno != EINTR) {
+            stuck = false;
+        } else if (written < 0 && errno == EAGAIN && wait > 0) {
+            poll(NULL, 0, 1); /* a terminal has room, but not for the two bytes of a line's end */
+        } else if (written == 0 || errno != EINTR) {
+            stuck = true;
             return false;
         }
     }
@@ -182,8 +182,7 @@ __attribute__((format(printf, 1, 0))) static void write_line(const char *format,
     if (!take_lock()) {
         lost_lines++;
     } else {
-        stuck = !send_line(line, size, end);
-        if (stuck)
+        if (!send_line(line, size, end))
             lost_lines++;
         pthread_mutex_unlock(&lock);
     }
