@@ -3,11 +3,17 @@
 
 #include "common/log.h"
 
+#include <assert.h>
 #include <errno.h>
+#include <limits.h>
+#include <poll.h>
+#include <pthread.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #ifdef __linux__
@@ -15,7 +21,9 @@
 #include <sys/syscall.h>
 #endif
 
-enum { LINE_SIZE = 1200, SHOWN_BYTES = 64 };
+#include "common/clock.h"
+
+enum { LINE_SIZE = 1200, SHOWN_BYTES = 64, LONGEST_WAIT = 1 /* seconds */ };
 
 static _Atomic enum log_level shown_level = LOG_NORMAL;
 static char program_name[32] = "program";
@@ -59,23 +67,125 @@ static long own_thread_id(void)
 #endif
 }
 
-__attribute__((format(printf, 1, 0))) static void write_line(const char *format, va_list arguments)
-{
-    char line[LINE_SIZE];
-    int saved_errno = errno;
+/* The line that is to be written, with the one before it that says what was lost; nothing, or
+   the rest of a line after a terminal took a part of it. The lock is for this. */
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static char unsent[2 * LINE_SIZE];
+static size_t unsent_size;
+/* A pipe takes as much as this whole or not at all (pipe(7)). */
+static_assert(sizeof unsent <= PIPE_BUF, "lines could be cut");
 
-    int start = snprintf(line, sizeof line, "[%s(%ld), %s(%ld)] ", program_name, (long)getpid(),
-                         thread_name, own_thread_id());
-    int length = vsnprintf(line + start, sizeof line - (size_t)start, format, arguments);
-    size_t end = (size_t)start + (length < 0 ? 0 : (size_t)length);
-    if (end > sizeof line - 1)
-        end = sizeof line - 1;
-    for (size_t i = 0; i < end; i++)
+static atomic_ulong lost_lines;
+/* Nobody has read the log for LONGEST_WAIT, or it cannot be written: no line waits any more,
+   until something has been written. */
+static atomic_bool stuck;
+
+/* A thread whose write(2) blocks keeps the lock, so nobody waits for that for ever. */
+static bool take_lock(void)
+{
+    struct timespec end;
+
+    if (pthread_mutex_trylock(&lock) == 0)
+        return true;
+    if (stuck)
+        return false;
+    clock_gettime(CLOCK_REALTIME, &end);
+    end.tv_sec += LONGEST_WAIT;
+    if (pthread_mutex_timedlock(&lock, &end) == 0)
+        return true;
+    stuck = true;
+    return false;
+}
+
+/* Writes what is unsent; returns false if that was not possible before end, a clock_ns(). */
+static bool write_unsent(int64_t end)
+{
+    struct pollfd log = {.fd = STDERR_FILENO, .events = POLLOUT};
+
+    while (unsent_size > 0) {
+        int64_t rest = stuck ? 0 : (end - clock_ns()) / 1000000;
+        int wait = rest > 0 ? (int)rest : 0;
+        int ready = poll(&log, 1, wait);
+        if (ready < 0 && errno == EINTR)
+            continue;
+        ssize_t written = ready == 0 ? 0 : write(STDERR_FILENO, unsent, unsent_size);
+        if (written > 0) {
+            unsent_size -= (size_t)written;
+            memmove(unsent, unsent + written, unsent_size);
+            stuck = false;
+        } else if (written < 0 && errno == EAGAIN && wait > 0) {
+            poll(NULL, 0, 1); /* a terminal has room, but not for the two bytes of a line's end */
+        } else if (written == 0 || errno != EINTR) {
+            stuck = true;
+            return false;
+        }
+    }
+    return true;
+}
+
+static size_t prefix(char *line)
+{
+    return (size_t)snprintf(line, LINE_SIZE, "[%s(%ld), %s(%ld)] ", program_name, (long)getpid(),
+                            thread_name, own_thread_id());
+}
+
+/* Control characters become '?', and the line ends with the one that ends lines. */
+static size_t finish_line(char *line, size_t size)
+{
+    if (size > LINE_SIZE - 1)
+        size = LINE_SIZE - 1;
+    for (size_t i = 0; i < size; i++)
         if ((unsigned char)line[i] < ' ' || line[i] == 0x7f)
             line[i] = '?';
-    line[end] = '\n';
-    while (write(STDERR_FILENO, line, end + 1) < 0 && errno == EINTR)
-        continue;
+    line[size] = '\n';
+    return size + 1;
+}
+
+/* The line that stands for those that were lost before it; nothing if there are none. */
+static size_t say_what_was_lost(char *line, unsigned long lost)
+{
+    if (lost == 0)
+        return 0;
+
+    size_t start = prefix(line);
+    int length = snprintf(line + start, LINE_SIZE - start,
+                          "lines lost: %lu; nobody read the log, or it could not be written", lost);
+    return finish_line(line, start + (size_t)length);
+}
+
+/* Returns false if the line is lost. */
+static bool send_line(const char *line, size_t size, int64_t end)
+{
+    if (!write_unsent(end)) /* the rest of an earlier line */
+        return false;
+    unsigned long lost = atomic_exchange(&lost_lines, 0);
+    unsent_size = say_what_was_lost(unsent, lost);
+    memcpy(unsent + unsent_size, line, size);
+    unsent_size += size;
+    size_t whole = unsent_size;
+    if (write_unsent(end) || unsent_size < whole)
+        return true;
+    unsent_size = 0;
+    lost_lines += lost;
+    return false;
+}
+
+__attribute__((format(printf, 1, 0))) static void write_line(const char *format, va_list arguments)
+{
+    int saved_errno = errno;
+    int64_t end = clock_ns() + LONGEST_WAIT * INT64_C(1000000000);
+    char line[LINE_SIZE];
+
+    size_t start = prefix(line);
+    int length = vsnprintf(line + start, sizeof line - start, format, arguments);
+    size_t size = finish_line(line, start + (length < 0 ? 0 : (size_t)length));
+    if (!take_lock()) {
+        lost_lines++;
+    } else {
+        if (!send_line(line, size, end))
+            lost_lines++;
+        pthread_mutex_unlock(&lock);
+    }
     errno = saved_errno;
 }
 

@@ -30,9 +30,14 @@ void log_name_program(const char *argv0);
 void log_name_thread(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /* One line, "[server(1234), main(1234)] text": program and process, thread name and thread
-   id, then the text, made as by printf(3). A line goes out in one write(2), so lines of
-   several threads never mix. Control characters become '?', a text over about 1000 bytes is
-   cut. errno is left as it was. */
+   id, then the text, made as by printf(3). Lines of several threads never mix. Control
+   characters become '?', a text over about 1000 bytes is cut. errno is left as it was.
+
+   Where nobody reads the log, because stderr is a pipe that is full, or a terminal after Ctrl-S,
+   a line waits for a second at most; then it is lost, and each one after it without any wait,
+   until a line can be written again. One line before that one says how many were lost. That
+   holds for every kind of stderr once guard_standard_streams() of common/descriptors.h was
+   called, as parse_options() does. */
 void log_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void log_info(const char *format, ...) __attribute__((format(printf, 1, 2)));
 

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/descriptors.h"
 #include "common/log.h"
 
 enum { MOST_OPTIONS = 64, HELP_CODE = 1000, FIRST_CODE = 1001 };
@@ -114,6 +115,8 @@ static void print_help(const char *program, const struct option_spec *options, c
     printf("  -v\n      show every send and receive with its bytes\n"
            "  -q\n      show only errors\n"
            "  --help\n      show this\n");
+    if (fflush(stdout) != 0 || ferror(stdout))
+        die("stdout");
 }
 
 static void reject(const struct option_spec *option, const char *value)
@@ -195,6 +198,7 @@ int parse_options(int argc, char **argv, const struct option_spec *options, cons
     int code;
 
     log_name_program(argv[0]);
+    guard_standard_streams();
     for (; count < MOST_OPTIONS && options[count].kind != OPTION_KIND_END; count++) {
         long_options[count].name = options[count].name;
         long_options[count].has_arg = required_argument;

@@ -85,7 +85,9 @@ struct option_spec {
    -q for the level of the log, and --help, which prints the table and exits with 0. operands
    is how --help calls the words that are not options, or NULL where there may be none.
    Returns the index of the first such word in argv; getopt_long(3) moves them to its end.
-   Anything wrong is logged with the option, the value and what is allowed; exit status 2. */
+   Anything wrong is logged with the option, the value and what is allowed; exit status 2.
+   A program calls this first: it also calls guard_standard_streams() (common/descriptors.h), and
+   so ignores SIGPIPE from here on. Exits with 1 if the help cannot be written. */
 int parse_options(int argc, char **argv, const struct option_spec *options, const char *operands);
 
 /* Exit status of a program whose command line was wrong. */

@@ -1,6 +1,9 @@
 #include "common/options.h"
 
 #include <climits>
+#include <csignal>
+#include <cstdio>
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <string>
 #include <unistd.h>
@@ -557,6 +560,40 @@ TEST_F(Options, HelpShowsANumberThatIsNoSpecialDefault)
         << ended.out;
     EXPECT_NE(ended.out.find("if need be; default: 0 s)"), std::string::npos) << ended.out;
     EXPECT_NE(ended.out.find("if need be; default: 0.25 s)"), std::string::npos) << ended.out;
+}
+
+TEST_F(Options, HelpThatCannotBeWrittenIsAnError)
+{
+    const std::vector<std::pair<const char *, std::string>> outputs = {
+        {"/dev/full", "stdout: No space left on device"},
+        {nullptr, "stdout: Bad file descriptor"},
+    };
+
+    for (const auto &[path, said] : outputs) {
+        Ended ended = in_child([&, path = path] {
+            if (path != nullptr) {
+                ASSERT_NE(freopen(path, "w", stdout), nullptr);
+            } else {
+                close(STDOUT_FILENO);
+            }
+            parse({"--help"});
+        });
+        EXPECT_TRUE(exited(ended, 1));
+        EXPECT_EQ(messages(ended.err), std::vector<std::string>{said});
+    }
+}
+
+TEST_F(Options, TheStandardStreamsAreGuarded)
+{
+    Ended ended = in_child([&] {
+        signal(SIGPIPE, SIG_DFL);
+        close(STDIN_FILENO);
+        parse({});
+        EXPECT_EQ(signal(SIGPIPE, SIG_DFL), SIG_IGN);
+        EXPECT_GE(fcntl(STDIN_FILENO, F_GETFD), 0);
+    });
+
+    EXPECT_TRUE(exited(ended, 0));
 }
 
 TEST_F(Options, ATableMayHoldManyOptions)

@@ -23,6 +23,7 @@
 #include <termios.h>
 #include <unistd.h>
 
+#include "common/descriptors.h"
 #include "common/log.h"
 #include "common/options.h"
 #include "tests/labs/wire/ladder.h"
@@ -93,6 +94,7 @@ static void become_program(const char *host, char **command)
     const char *shell = getenv("SHELL");
     char prompt[32];
 
+    restore_standard_streams();
     if (*command != NULL) {
         execvp(*command, command);
         die("%s", *command);
