@@ -47,7 +47,7 @@ KERNEL_HEADERS := $(shell printf '\043include <linux/rtnetlink.h>' | $(CC) -E - 
 ##  make            build everything, into build/NN-name/server and client
 .PHONY: all build
 all: $(PROGRAMS) $(if $(KERNEL_HEADERS),experiments)
-	@echo "built the eight stages in $(BUILD)/; 'make help' lists what to do with them"
+	@echo "built the $(words $(STAGES)) stages in $(BUILD)/; 'make help' lists what to do with them"
 build: all
 
 .PHONY: experiments
@@ -120,14 +120,25 @@ docs-check: all experiments
 $(NUMBERS:%=run-%): run-%: all
 	@exec $(BUILD)/$(filter $*-%,$(STAGES))/server $(ARGS)
 
-##  make diff-03    what stage 03 adds to stage 02
+##  make diff-03    what stage 03 adds to stage 02; of any two stages: make diff-05-07
 .PHONY: $(NUMBERS:%=diff-%)
+# 08 and 09 are two answers to what 07 leaves open, so both are held against 07.
+BEFORE_09 := 07
+before = $(or $(BEFORE_$1),$(lastword 00 $(filter-out $1,$(foreach n,$(NUMBERS),$(if \
+	$(filter $1,$(firstword $(sort $1 $n))),,$n)))))
+show_diff = set -- $(wildcard $1-*) $(wildcard $2-*); \
+	if command -v git >/dev/null; then git diff --no-index -- $$1 $$2 || [ $$? = 1 ]; \
+	else diff -ru $$1 $$2 || [ $$? = 1 ]; fi
 $(NUMBERS:%=diff-%): diff-%:
-	@set -- $(STAGES); for stage; do case $$stage in \
-	$*-*) break ;; esac; before=$$stage; done; \
-	if [ -z "$$before" ]; then echo "stage $* is the first: read $$stage/"; \
-	elif command -v git >/dev/null; then git diff --no-index -- $$before $$stage || [ $$? = 1 ]; \
-	else diff -ru $$before $$stage || [ $$? = 1 ]; fi
+	@$(if $(filter 00,$(call before,$*)),echo "stage $* is the first: read $(wildcard $*-*)/",\
+		$(call show_diff,$(call before,$*),$*))
+
+define diff_of_two
+.PHONY: diff-$1-$2
+diff-$1-$2:
+	@$$(call show_diff,$1,$2)
+endef
+$(foreach a,$(NUMBERS),$(foreach b,$(filter-out $a,$(NUMBERS)),$(eval $(call diff_of_two,$a,$b))))
 
 ##  make test       build and run all tests; SANITIZE=address or SANITIZE=thread with sanitizers
 .PHONY: test unit integration
@@ -165,6 +176,11 @@ book:
 
 C_FILES = $(wildcard common/*.[ch] */server.c */client.c tests/*/*.[ch] tests/labs/wire/*.[ch])
 CXX_FILES = $(wildcard tests/unit/*.cc)
+
+##  make carry FROM=03  merge what changed in stage 03 since the last commit into the later ones
+.PHONY: carry
+carry:
+	@sh tests/carry.sh '$(FROM)'
 
 ##  make format     lay out the C and C++ files with clang-format
 .PHONY: format

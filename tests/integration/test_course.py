@@ -145,6 +145,67 @@ def test_help_lists_the_options_with_the_defaults_of_the_stage_before(build, sta
         assert {name: defaults.get(name) for name in before} == before
 
 
+# A change that is carried through the stages.
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    """A checkout of the stages alone; commands are run in it."""
+    if shutil.which("git") is None:
+        pytest.skip("needs git")
+    for stage in STAGES:
+        shutil.copytree(ROOT / stage, tmp_path / stage)
+    (tmp_path / "tests").mkdir()
+    shutil.copy(ROOT / "tests" / "carry.sh", tmp_path / "tests")
+    author = ["-c", "user.name=a learner", "-c", "user.email=learner@example.org"]
+    for words in (["init", "-q"], ["add", "."], [*author, "commit", "-q", "-m", "as it was"]):
+        assert run(["git", "-C", tmp_path, *words]).status == 0
+    return tmp_path
+
+
+def edit(path, old, new):
+    text = path.read_text(encoding="utf-8")
+    assert text.count(old) == 1, f"{old!r} in {path}"
+    path.write_text(text.replace(old, new), encoding="utf-8")
+
+
+def carry(checkout, number):
+    command = ["sh", "tests/carry.sh", number]
+    return subprocess.run(command, cwd=checkout, capture_output=True, text=True, check=False)
+
+
+def test_a_change_is_carried_to_the_last_stage(checkout):
+    for program in PROGRAMS:
+        old, new = f'OPTION_INT("port", &port, 0, 65535, "TCP port', "OPTION_INT_CARRIED("
+        edit(checkout / STAGES[2] / f"{program}.c", old, new)
+    done = carry(checkout, "03")
+    assert done.returncode == 0, done
+    for stage in STAGES:
+        for program in PROGRAMS:
+            text = (checkout / stage / f"{program}.c").read_text(encoding="utf-8")
+            assert ("OPTION_INT_CARRIED(" in text) == (stage >= STAGES[2]), f"{stage}/{program}.c"
+            assert (f"carried   {stage}/{program}.c" in done.stdout) == (stage > STAGES[2])
+
+
+def test_a_change_that_conflicts_is_named_and_left_marked(checkout):
+    """Stage 04 has changed what stage 03 changes now; 05 and the others have that too."""
+    edit(checkout / STAGES[2] / "server.c", "answer(client)).text", "answer(client)).words")
+    done = carry(checkout, "03")
+    assert done.returncode == 1, done
+    server = checkout / STAGES[3] / "server.c"
+    lines = server.read_text(encoding="utf-8").splitlines()
+    place = lines.index(f"<<<<<<< {STAGES[3]}") + 1
+    assert f"CONFLICT  {STAGES[3]}/server.c:{place}" in done.stdout
+    assert f">>>>>>> {STAGES[2]}, now" in lines
+
+
+def test_nothing_to_carry(checkout):
+    done = carry(checkout, "03")
+    assert done.returncode == 0 and "nothing to carry" in done.stdout, done
+    assert carry(checkout, "00").returncode == 2
+    assert run(["git", "-C", checkout, "diff", "--quiet"]).status == 0
+
+
 # The house.
 
 
