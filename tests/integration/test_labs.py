@@ -58,8 +58,64 @@ def test_quick_lab_sees_its_effect(lab, tmp_path, name):
         assert len(row) == 5 and row[0] == name[:2], row
     assert list(folder.glob("*.tsv")), "no table"
     chapter = without_numbers((ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8"))
-    for verdict in re.findall(r"(?m)^  seen: (.*)$", out):
-        assert without_numbers(verdict) in chapter, "the chapter has another verdict"
+    for said in folder.glob("*.txt"):
+        text = said.read_text(encoding="utf-8").strip()
+        if without_numbers(text.splitlines()[0]) not in chapter:
+            continue
+        for verdict in re.findall(r"(?m)^  seen: (.*)$", text):
+            assert without_numbers(verdict) in chapter, "the chapter has another verdict"
+
+
+def test_a_lab_takes_no_program_of_a_later_stage():
+    """What a chapter's lab runs, its reader has met."""
+    for source in sorted((ROOT / "tests" / "labs").glob("[0-9][0-9]-*.c")):
+        for stage in re.findall(r'"(\d\d)-[a-z-]+"', source.read_text(encoding="utf-8")):
+            assert stage <= source.name[:2], source.name
+
+
+def test_what_was_not_made_by_the_lab_is_left_alone(lab, tmp_path):
+    folder = tmp_path / "labs" / "07"
+    assert lab("07-binary-struct", "--part", "byte-order").status == 0
+    (folder / "notes.txt").write_text("mine", encoding="ascii")
+    (folder / "upper-server-1.log").mkdir()
+    assert (folder / "byte-order.txt").exists()
+
+    # Where a name is taken that the lab would need, it says so, and touches nothing.
+    result = lab("07-binary-struct", "--quick", "on")
+    assert result.status == 1, result.report()
+    assert "upper-server-1.log is not the lab's" in result.err, result.report()
+    (folder / "upper-server-1.log").rmdir()
+    (folder / "upper.txt").unlink()
+    (folder / "upper.txt").write_text("mine too", encoding="ascii")
+    result = lab("07-binary-struct", "--quick", "on")
+    assert result.status == 0, result.report()
+    assert not (folder / "byte-order.txt").exists(), "of the run before"
+    assert (folder / "notes.txt").read_text(encoding="ascii") == "mine"
+
+
+def test_a_folder_of_somebody_else_is_left_alone(lab, tmp_path):
+    folder = tmp_path / "labs" / "07"
+    folder.mkdir(parents=True)
+    for name in ("parts.list", "made.list"):
+        (folder / name).write_text("mine", encoding="ascii")
+        result = lab("07-binary-struct", "--part", "byte-order")
+        assert result.status == 1, result.report()
+        assert f"{name} is not the lab's" in result.err, result.report()
+        assert (folder / name).read_text(encoding="ascii") == "mine"
+        (folder / name).unlink()
+
+
+def test_output_that_cannot_be_written(build, tmp_path):
+    with open("/dev/full", "wb") as full:
+        command = [build / "tests" / "labs" / "07-binary-struct", "--part", "byte-order"]
+        result = subprocess.run(
+            [*command, "--results", tmp_path],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            check=False,
+        )
+    assert result.returncode == 1, result.stderr
+    assert b"stdout: No space left on device" in result.stderr
 
 
 # What takes the idea away from a program of the stage: options that come last, and so count.
@@ -70,7 +126,7 @@ WITHOUT_THE_IDEA = {
     "05-bufsize": {"05-bufsize/server": "--recv-buffer 65536"},
     "06-keepalive-nodelay": {
         "06-keepalive-nodelay/server": "--keepalive off --fastopen 0",
-        "07-binary-struct/client": "--nodelay off",
+        "06-keepalive-nodelay/client": "--nodelay off",
     },
     "07-binary-struct": {"07-binary-struct/server": "--handler echo"},
     "08-threaded": {"08-threaded/server": "--threads off"},

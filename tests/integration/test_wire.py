@@ -5,8 +5,10 @@ JSON to their stdout. The client's begins when the server's is ready.
 """
 
 import contextlib
+import fcntl
 import json
 import os
+import pty
 import pwd
 import re
 import select
@@ -17,6 +19,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import termios
 import time
 import xml.etree.ElementTree as ET
 from pathlib import Path
@@ -716,6 +719,57 @@ def test_a_result_that_cannot_be_written(start_wire, tmp_path):
     wire.skip_if_refused()
     assert wire.process.returncode == 1
     assert f"{tmp_path}/no/pcap: No such file or directory" in wire.log
+
+
+@pytest.mark.parametrize("option", ["--pcap", "--svg", "--ladder"])
+def test_output_that_cannot_be_written(start_wire, option):
+    wire = start_wire(option, "on" if option == "--ladder" else "/dev/full", command=["true"])
+    if option == "--ladder":
+        with open("/dev/full", "wb") as full:
+            wire.clean_up()
+            words = [wire.tool, option, "on", "--", "true"]
+            status = subprocess.run(words, stdout=full, check=False).returncode
+    else:
+        wire.end()
+        status = wire.process.returncode
+    wire.skip_if_refused()
+    assert status == 1, wire.report()
+
+
+@pytest.mark.parametrize("end", ["SIGTERM", "SIGHUP", "SIGINT"])
+def test_a_signal_leaves_the_results(start_wire, tmp_path, end):
+    pcap, svg = tmp_path / "pcap", tmp_path / "svg"
+    script = f"{sys.executable} -ISc '{EARLY}'; echo ready; read line"
+    options = ["--pcap", pcap, "--svg", svg, "--ladder", "on"]
+    wire = start_wire(*options, command=["sh", "-c", script])
+    assert wire.line() == "refused", wire.report()
+    wire.ready()
+    wire.process.send_signal(getattr(signal, end))
+    text = wire.end()
+    assert wire.process.returncode == -getattr(signal, end), wire.report()
+    assert b"early" in read_pcap(pcap)[0][2]
+    assert svg_labels(svg) == []
+    assert CLIENT in text and SERVER in text
+
+
+def test_ctrl_c_is_for_the_command(start_wire):
+    """The kernel sends it to all programs of the terminal; the wire waits for the command."""
+    script = "trap 'echo caught; exit 3' INT; echo ready; while :; do sleep 0.05; done"
+    terminal, inside = pty.openpty()
+    wire = start_wire(command=["sh", "-c", script], preexec_fn=lambda: take_terminal(inside))
+    wire.ready()
+    os.write(terminal, b"\x03")
+    assert wire.line() == "caught", wire.report()
+    wire.end()
+    assert wire.process.returncode == 3, wire.report()
+    os.close(terminal)
+    os.close(inside)
+
+
+def take_terminal(terminal):
+    """In a child that is about to become the wire: the terminal controls it."""
+    os.setsid()
+    fcntl.ioctl(terminal, termios.TIOCSCTTY, 0)
 
 
 def test_what_forbids_it_is_named(build):

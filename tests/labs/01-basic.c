@@ -1,12 +1,11 @@
 /* A stream has no messages; it can be ended in one direction; and how not to lose a reply. */
 #include <errno.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "common/clock.h"
 #include "common/log.h"
 #include "common/stream.h"
 #include "tests/labs/lab.h"
@@ -18,6 +17,32 @@ static int receives(const struct program *server)
     return program_count(server, "received ");
 }
 
+/* Whether all that was sent on a connection is acknowledged: it is in the other's hands. */
+static bool acknowledged(int connection)
+{
+    struct sockaddr_in own;
+    socklen_t size = sizeof own;
+
+    if (getsockname(connection, (struct sockaddr *)&own, &size) < 0)
+        die("getsockname");
+    return lab_sockets(SOCKET_ESTABLISHED, ntohs(own.sin_port), lab_port()).unsent == 0;
+}
+
+/* Sends abc and def, as two segments. */
+static int send_twice(void)
+{
+    int client = lab_connect();
+
+    if (send_all(client, "abc", 3) < 0)
+        lab_fail("send: %s", error_text(errno).text);
+    for (int64_t start = clock_ns(); !acknowledged(client);)
+        if (!lab_waits(start, 10))
+            lab_fail("three bytes are not acknowledged");
+    if (send_all(client, "def", 3) < 0)
+        lab_fail("send: %s", error_text(errno).text);
+    return client;
+}
+
 static void show_stream(void)
 {
     char message[10001] = "";
@@ -27,25 +52,30 @@ static void show_stream(void)
     struct program *one = client_run("01-basic", "-v %s", message);
     int sends_of_one = program_count(one, "sent "), receives_of_one = receives(server);
 
-    /* While another client is served, both halves of a message come, and wait together. */
+    /* While another client is served, both come, and wait together. */
     struct program *silent = silent_client(server);
-    struct program *two = client_start("06-keepalive-nodelay", "-v --split on abcdef");
-    bool both = program_says(two, "sent 3 bytes", 2);
+    int two = send_twice();
+    lab_say("  (and another, of the lab's own, that sends abc, then def, and waits for its turn)");
+    for (int64_t start = clock_ns(); !acknowledged(two);)
+        if (!lab_waits(start, 10))
+            lab_fail("six bytes are not acknowledged");
     program_stop(silent);
-    bool answered = program_wait(two) == 0;
+    char reply[6];
+    bool answered = receive_exactly(two, reply, sizeof reply) == sizeof reply &&
+                    memcmp(reply, "abcdef", sizeof reply) == 0;
+    close(two);
     int receives_of_two = receives(server) - receives_of_one;
 
     lab_table("sent\tcalls of send\tcalls of recv at the server");
     lab_row("10000 bytes at once\t%d\t%d", sends_of_one, receives_of_one);
-    lab_row("2 times 3 bytes\t%d\t%d", program_count(two, "sent "), receives_of_two);
+    lab_row("2 times 3 bytes\t2\t%d", receives_of_two);
     lab_table_end();
     lab_verdict(sends_of_one == 1 && receives_of_one > 1,
                 "one send arrived in %d calls of recv, which take at most 4096 bytes each here: "
                 "a stream has no messages",
                 receives_of_one);
-    lab_verdict(both && answered && receives_of_two == 1,
-                "two sends arrived in one call of recv: abcdef");
-    lab_look("server$ build/01-basic/server --host 10.0.0.2 -v   (and the clients above)");
+    lab_verdict(answered && receives_of_two == 1, "two sends arrived in one call of recv: abcdef");
+    lab_look("client$ (printf abc; sleep 1; printf def) | nc -N 10.0.0.2 9999");
     program_stop(server);
 }
 
@@ -85,14 +115,16 @@ static void show_half_close(void)
             SIZE);
     size_t without = request(SIZE, false);
     program_says(server, "closed", 1);
-    lab_settle();
-    size_t resets = lab_wire == NULL ? 0 : wire_count(lab_wire, is_reset, NULL);
+    size_t resets;
+    for (int64_t start = clock_ns();
+         (resets = wire_count(lab_wire, is_reset, NULL)) == 0 && lab_waits(start, 10);)
+        continue;
     lab_forget();
     size_t with = request(SIZE, true);
     lab_table("the client's end\tbytes of the reply\tresets from the client's kernel");
     lab_row("close()\t%zu\t%zu", without, resets);
     lab_row("shutdown(SHUT_WR), then recv until it returns 0\t%zu\t%zu", with,
-            lab_wire == NULL ? 0 : wire_count(lab_wire, is_reset, NULL));
+            wire_count(lab_wire, is_reset, NULL));
     lab_table_end();
     lab_ladder(NULL,
                &(struct ladder){.title = "Half-close: the reply comes after the client's FIN"});
@@ -104,36 +136,19 @@ static void show_half_close(void)
     program_stop(server);
 }
 
-/* A server that does not care for what is still unread when it closes. */
-static pid_t start_careless_server(size_t reply_size)
-{
-    char *reply = calloc(1, reply_size), bytes[100];
-    struct sockaddr_in address = lab_server_address();
-    int on = 1;
+enum { REPLY_SIZE = 100000 };
 
-    lab_enter(HOST_SERVER);
-    int listener = lab_socket();
-    setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-    if (bind(listener, (struct sockaddr *)&address, sizeof address) < 0 || listen(listener, 1) < 0)
-        lab_fail("the careless server: %s", error_text(errno).text);
-    pid_t parent = getpid(), child = fork();
-    if (child < 0)
-        die("fork");
-    if (child == 0) {
-        prctl(PR_SET_PDEATHSIG, SIGKILL);
-        if (getppid() != parent)
-            _exit(EXIT_FAILURE);
-        int client = accept(listener, NULL, NULL), room = 2 * (int)reply_size;
-        /* So that send() only hands the reply to the kernel, and close() comes at once. */
-        setsockopt(client, SOL_SOCKET, SO_SNDBUF, &room, sizeof room);
-        if (recv(client, bytes, sizeof bytes, 0) > 0 && send_all(client, reply, reply_size) == 0)
-            close(client);
-        _exit(EXIT_SUCCESS);
-    }
-    close(listener);
-    lab_enter(HOST_CLIENT);
-    free(reply);
-    return child;
+/* What a server does that does not care for what is still unread when it closes. */
+static void serve_carelessly(int client)
+{
+    static const char reply[REPLY_SIZE];
+    int room = 2 * REPLY_SIZE;
+    char bytes[100];
+
+    /* So that send() only hands the reply to the kernel, and close() comes at once. */
+    setsockopt(client, SOL_SOCKET, SO_SNDBUF, &room, sizeof room);
+    if (recv(client, bytes, sizeof bytes, 0) > 0)
+        send_all(client, reply, sizeof reply);
 }
 
 /* Sends as much as it expects back. Returns how many bytes came, and how it ended. */
@@ -160,18 +175,19 @@ static size_t read_reply(size_t size, int *error)
 
 static void show_lost_reply(void)
 {
-    enum { SIZE = 100000 };
+    enum { SIZE = REPLY_SIZE };
     int careless_error, careful_error;
 
     lab_say("a client sends %d bytes and reads %d; one server closes when it has said all, but",
             SIZE, SIZE);
     lab_say("has not read all; the other, of stage 01, reads to the end of the stream first:");
-    start_careless_server(SIZE);
+    pid_t careless = lab_serve(lab_listen(1), serve_carelessly);
     size_t without = read_reply(SIZE, &careless_error);
     lab_ladder(NULL,
                &(struct ladder){.title = "close() with unread data: a reset, and the reply is lost",
                                 .together_ns = 2 * MILLISECOND,
                                 .at_most = 14});
+    lab_end(careless);
     struct program *server = server_start("01-basic", " ");
     size_t with = read_reply(SIZE, &careful_error);
 

@@ -105,7 +105,7 @@ static void show_next_client(void)
     come(&crowd, 2);
     lab_say("two clients wait: the accept queue is full; a place is free after 2.5 s");
     lab_forget();
-    struct program *next = client_start("04-timeout", "Hello");
+    struct program *next = client_start("03-listen-queue", "Hello");
     int64_t start = clock_ns();
     lab_sleep(2.5);
     program_stop(busy);

@@ -3,7 +3,6 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <math.h>
 #include <netinet/in.h>
 #include <poll.h>
@@ -61,56 +60,144 @@ struct lab_path lab_path(const char *name, const char *ending)
     return path;
 }
 
-void lab_picture(const char *name, const char *ending, const char *title)
-{
-    struct lab_path path = lab_path(part->name, ".pictures");
-    FILE *file = fopen(path.text, "a");
+/* ---- the files of the lab's own ---- */
 
-    if (file == NULL || fprintf(file, "%s%s\t%s\n", name, ending, title) < 0 || fclose(file) != 0)
-        die("%s", path.text);
+/* The lab keeps a list of the files that it has made in its folder, so that what somebody else
+   has put there is neither removed nor written over. */
+static struct lab_path list_path(void)
+{
+    return lab_path("made", ".list");
 }
 
-const char *lab_part_name(void)
+static void list_header(char header[64])
 {
-    return part->name;
+    snprintf(header, 64, "made by lab %s\n", lab_number);
 }
 
-static FILE *create(const char *path)
+/* Opens the list to read its names; NULL where there is none yet. */
+static FILE *open_list(void)
 {
-    FILE *file = fopen(path, "w");
+    struct lab_path list = list_path();
+    char expected[64], line[256] = "";
+    FILE *file = fopen(list.text, "re");
 
+    if (file == NULL && errno != ENOENT)
+        die("%s", list.text);
+    if (file == NULL)
+        return NULL;
+    list_header(expected);
+    if (fgets(line, sizeof line, file) == NULL || strcmp(line, expected) != 0) {
+        log_error("%s is not the lab's: give it another folder with --results", list.text);
+        exit(EXIT_FAILURE);
+    }
+    return file;
+}
+
+static const char *name_of(const char *path)
+{
+    return strrchr(path, '/') + 1;
+}
+
+static bool is_own(const char *path)
+{
+    FILE *list = open_list();
+    char line[256];
+    bool found = false;
+
+    while (list != NULL && !found && fgets(line, sizeof line, list) != NULL) {
+        line[strcspn(line, "\n")] = '\0';
+        found = strcmp(line, name_of(path)) == 0;
+    }
+    if (list != NULL)
+        fclose(list);
+    return found;
+}
+
+static void finish(FILE *file, const char *path)
+{
+    bool failed = ferror(file) != 0;
+
+    if (fclose(file) != 0 || failed)
+        die("%s", path);
+}
+
+void lab_claim(const char *path)
+{
+    struct lab_path list = list_path();
+    char header[64];
+
+    if (is_own(path))
+        return;
+    if (access(path, F_OK) == 0) {
+        log_error("%s is not the lab's: move it away, or give another folder with --results", path);
+        exit(EXIT_FAILURE);
+    }
+    list_header(header);
+    bool first = access(list.text, F_OK) < 0; /* the list of the parts, before any of them runs */
+    FILE *file = fopen(list.text, "ae");
+    if (file == NULL)
+        die("%s", list.text);
+    /* In one write(2) each: parts that run at the same time add to it too. */
+    fprintf(file, "%s%s\n", first ? header : "", name_of(path));
+    finish(file, list.text);
+}
+
+static FILE *open_own(const char *path, const char *mode)
+{
+    lab_claim(path);
+    FILE *file = fopen(path, mode);
     if (file == NULL)
         die("%s", path);
     return file;
 }
 
-static void finish(FILE *file, const char *path)
+static void remove_own(const char *path)
 {
-    if (fclose(file) != 0)
+    if (is_own(path) && unlink(path) < 0 && errno != ENOENT)
         die("%s", path);
 }
 
-static int remove_file(const char *path, const struct stat *status, int type, struct FTW *place)
-{
-    (void)status;
-    (void)type;
-    return place->level > 0 ? unlink(path) : 0;
-}
-
-/* The folder for the results: empty, unless only one part of them is made anew. */
+/* The folder for the results: without those of the last time, unless only one part of them is
+   made anew. */
 static void make_folder(void)
 {
-    struct lab_path own = lab_path("", "");
+    struct lab_path folder = lab_path("", "");
+    char line[256];
 
     /* Each folder of the path, where it is not there yet. */
-    for (char *slash = strchr(own.text + 1, '/'); slash != NULL; slash = strchr(slash + 1, '/')) {
+    for (char *slash = strchr(folder.text + 1, '/'); slash != NULL;
+         slash = strchr(slash + 1, '/')) {
         *slash = '\0';
-        if (mkdir(own.text, 0777) < 0 && errno != EEXIST)
-            die("%s", own.text);
+        if (mkdir(folder.text, 0777) < 0 && errno != EEXIST)
+            die("%s", folder.text);
         *slash = '/';
     }
-    if (*only == '\0' && nftw(own.text, remove_file, 8, FTW_PHYS) != 0)
-        die("empty %s", own.text);
+    FILE *list = *only == '\0' ? open_list() : NULL;
+    if (list == NULL)
+        return;
+    while (fgets(line, sizeof line, list) != NULL) {
+        line[strcspn(line, "\n")] = '\0';
+        struct lab_path path = lab_path(line, "");
+        if (strchr(line, '/') == NULL && unlink(path.text) < 0 && errno != ENOENT)
+            die("%s", path.text);
+    }
+    fclose(list);
+    if (unlink(list_path().text) < 0)
+        die("%s", list_path().text);
+}
+
+void lab_picture(const char *name, const char *ending, const char *title)
+{
+    struct lab_path path = lab_path(part->name, ".pictures");
+    FILE *file = open_own(path.text, "ae");
+
+    fprintf(file, "%s%s\t%s\n", name, ending, title);
+    finish(file, path.text);
+}
+
+const char *lab_part_name(void)
+{
+    return part->name;
 }
 
 /* ---- what a part says ---- */
@@ -150,10 +237,8 @@ void lab_verdict(bool seen, const char *format, ...)
 void lab_compare(const char *option, const char *without, const char *with, double factor)
 {
     struct lab_path path = lab_path(part->name, ".row");
-    FILE *file = fopen(path.text, "a");
+    FILE *file = open_own(path.text, "ae");
 
-    if (file == NULL)
-        die("%s", path.text);
     fprintf(file, "%s\t%s\t%s\t%s\t", lab_number, option, without, with);
     /* Two digits, as more would promise too much. */
     double size = fabs(factor), unit = size > 0 ? pow(10, floor(log10(size)) - 1) : 1;
@@ -195,10 +280,19 @@ enum { MOST_ROWS = 64, MOST_COLUMNS = 10 };
 static char *rows[MOST_ROWS];
 static int row_count;
 
+static void add_row(const char *text)
+{
+    if (row_count == MOST_ROWS)
+        lab_fail("a table has at most %d rows", MOST_ROWS);
+    rows[row_count] = strdup(text);
+    if (rows[row_count++] == NULL)
+        die("allocate a table");
+}
+
 void lab_table(const char *columns)
 {
     row_count = 0;
-    rows[row_count++] = strdup(columns);
+    add_row(columns);
 }
 
 void lab_row(const char *format, ...)
@@ -209,8 +303,7 @@ void lab_row(const char *format, ...)
     va_start(arguments, format);
     vsnprintf(text, sizeof text, format, arguments);
     va_end(arguments);
-    if (row_count < MOST_ROWS)
-        rows[row_count++] = strdup(text);
+    add_row(text);
 }
 
 /* Columns on a terminal: multi-byte characters are one wide. */
@@ -241,7 +334,7 @@ static int cells(const char *row, const char *starts[MOST_COLUMNS], size_t sizes
 void lab_table_end(void)
 {
     struct lab_path path = lab_path(part->name, ".tsv");
-    FILE *file = create(path.text);
+    FILE *file = open_own(path.text, "we");
     int widths[MOST_COLUMNS] = {0};
     const char *starts[MOST_COLUMNS];
     size_t sizes[MOST_COLUMNS];
@@ -339,12 +432,12 @@ void lab_ladder(const char *name, const struct ladder *ladder)
         name = part->name;
     struct capture capture = wire_capture(lab_wire);
     struct lab_path pcap = lab_path(name, ".pcap"), svg = lab_path(name, ".svg");
-    FILE *file = create(pcap.text);
+    FILE *file = open_own(pcap.text, "we");
 
     if (capture_write(&capture, file) < 0)
         die("%s", pcap.text);
     finish(file, pcap.text);
-    file = create(svg.text);
+    file = open_own(svg.text, "we");
     ladder_svg(file, ladder, &capture);
     finish(file, svg.text);
     lab_picture(name, ".svg", ladder->title);
@@ -469,6 +562,54 @@ int lab_connect(void)
     return connection;
 }
 
+int lab_listen(int backlog)
+{
+    struct sockaddr_in address = lab_server_address();
+    socklen_t size = sizeof address;
+    int on = 1;
+
+    lab_enter(HOST_SERVER);
+    int listener = lab_socket();
+    if (setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) < 0 ||
+        bind(listener, (struct sockaddr *)&address, sizeof address) < 0 ||
+        listen(listener, backlog) < 0 ||
+        getsockname(listener, (struct sockaddr *)&address, &size) < 0)
+        lab_fail("a listener of the lab's own: %s", error_text(errno).text);
+    lab_use_port(ntohs(address.sin_port));
+    lab_enter(HOST_CLIENT);
+    return listener;
+}
+
+pid_t lab_serve(int listener, void (*serve)(int client))
+{
+    fflush(stdout);
+    pid_t parent = getpid(), child = fork();
+
+    if (child < 0)
+        die("fork");
+    if (child > 0) {
+        close(listener);
+        return child;
+    }
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != parent)
+        _exit(EXIT_FAILURE);
+    for (;;) {
+        int client = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+        if (client < 0)
+            _exit(EXIT_FAILURE);
+        serve(client);
+        close(client);
+    }
+}
+
+void lab_end(pid_t child)
+{
+    kill(child, SIGKILL);
+    while (waitpid(child, NULL, 0) < 0 && errno == EINTR)
+        continue;
+}
+
 int lab_connect_later(void)
 {
     int connection = lab_socket();
@@ -589,8 +730,8 @@ static void run_part(void)
     struct cable cable = {.delay_ns = part->delay_ns};
 
     alarm(LONGEST_PART);
-    unlink(lab_path(part->name, ".row").text); /* both are written bit by bit */
-    unlink(lab_path(part->name, ".pictures").text);
+    remove_own(lab_path(part->name, ".row").text); /* both are written bit by bit */
+    remove_own(lab_path(part->name, ".pictures").text);
     printf("\n%s\n", part->question);
     fflush(stdout);
     if (*refusal.text == '\0') {
@@ -654,7 +795,8 @@ static void print_line(const char *line)
     fputs(colour, stdout);
     fputs(line, stdout);
     fputs(*colour != '\0' ? "\033[0m" : "", stdout);
-    fflush(stdout);
+    if (fflush(stdout) != 0)
+        die("write to stdout");
 }
 
 /* Passes on to the terminal, and to a file where there is one, what comes. */
@@ -690,13 +832,16 @@ static int run_in_front(const struct part *which)
 {
     int output[2];
     struct lab_path path = lab_path(which->name, ".txt");
-    FILE *copy = create(path.text);
+    FILE *copy = open_own(path.text, "we");
 
     if (pipe(output) < 0)
         die("pipe");
     pid_t child = start_part(which, output[1]);
     close(output[1]);
-    pass_on(fdopen(output[0], "r"), copy);
+    FILE *said = fdopen(output[0], "r");
+    if (said == NULL)
+        die("fdopen");
+    pass_on(said, copy);
     finish(copy, path.text);
     return end_of_part(child, which);
 }
@@ -704,7 +849,7 @@ static int run_in_front(const struct part *which)
 static pid_t start_behind(const struct part *which)
 {
     struct lab_path path = lab_path(which->name, ".txt");
-    FILE *output = create(path.text);
+    FILE *output = open_own(path.text, "we");
     pid_t child = start_part(which, fileno(output));
 
     fclose(output);
@@ -734,7 +879,7 @@ static bool belongs(const struct part *which)
 static void write_order(const struct part *parts, const char *title)
 {
     struct lab_path path = lab_path("parts", ".list");
-    FILE *file = create(path.text);
+    FILE *file = open_own(path.text, "we");
 
     fprintf(file, "%s\n", title);
     for (; parts->name != NULL; parts++)
@@ -780,5 +925,7 @@ int lab_main(int argc, char **argv, const char *number, const char *title, const
     if (not_allowed > 0)
         printf(", %d not allowed here", not_allowed);
     printf("; results in %s\n", lab_path("", "").text);
+    if (fflush(stdout) != 0)
+        die("write to stdout");
     return not_seen > 0 ? EXIT_FAILURE : not_allowed > 0 ? NOT_ALLOWED : EXIT_SUCCESS;
 }

@@ -11,6 +11,7 @@
 #include <netinet/in.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "tests/labs/wire/ladder.h"
 #include "tests/labs/wire/wire.h"
@@ -93,6 +94,10 @@ struct lab_path {
 struct lab_path lab_path(const char *name, const char *ending);
 const char *lab_part_name(void);
 
+/* Before a file of the lab's own is written that the functions here do not write: so that the
+   next run removes it. Ends the lab where somebody else's file is at the path. */
+void lab_claim(const char *path);
+
 /* Takes note of a picture of the part's, for the page with all results. */
 void lab_picture(const char *name, const char *ending, const char *title);
 
@@ -126,6 +131,15 @@ int lab_socket(void);
 int lab_connect(void);
 struct sockaddr_in lab_server_address(void);
 
+/* A listener on the server's host, at lab_port(). */
+int lab_listen(int backlog);
+
+/* Serves one client after another, in a process of its own, which has the listener from then on:
+   serve() talks to one, who is closed after it. The process is there until lab_end() or the end
+   of the part. */
+pid_t lab_serve(int listener, void (*serve)(int client));
+void lab_end(pid_t child);
+
 /* A connection that is on its way: the socket's connect() does not wait. lab_connected() tells
    how it went so far: 1 connected, 0 under way, -1 failed, with errno. */
 int lab_connect_later(void);
@@ -142,6 +156,7 @@ enum {
     SOCKET_SYN_SENT,
     SOCKET_SYN_RECV,
     SOCKET_TIME_WAIT = 6,
+    SOCKET_CLOSE_WAIT = 8,
     SOCKET_LISTEN = 10
 };
 struct lab_sockets {

@@ -156,6 +156,7 @@ void plot_end(void)
 
     if (!lab_quick)
         print_bars();
+    lab_claim(path.text);
     FILE *gnuplot = popen("command -v gnuplot >/dev/null && exec gnuplot -", "w");
     if (gnuplot != NULL) {
         print_script(gnuplot, path.text);

@@ -56,8 +56,8 @@ static void show_command(enum host host, char **words)
 
 static int create(const char *path)
 {
+    lab_claim(path);
     int file = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-
     if (file < 0)
         die("%s", path);
     return file;
@@ -130,9 +130,12 @@ static char *read_file(const char *path)
         die("%s", path);
     FILE *copy = open_memstream(&text, &size);
     char bytes[4096];
+    if (copy == NULL)
+        die("allocate a copy of %s", path);
     for (size_t count; (count = fread(bytes, 1, sizeof bytes, file)) > 0;)
         fwrite(bytes, 1, count, copy);
-    fclose(copy);
+    if (fclose(copy) != 0)
+        die("allocate a copy of %s", path);
     fclose(file);
     return text;
 }
@@ -350,9 +353,9 @@ struct program *tool_run(const char *path, const char *format, ...)
 struct program *silent_client(struct program *server)
 {
     int before = program_count(server, " connected");
-    struct program *client = client_start("03-listen-queue", "--connections 1");
+    struct program *client = client_input("01-basic", " ");
     if (show)
-        lab_say("  (a client that connects and says nothing)");
+        lab_say("  (a client that connects and says nothing: nothing is typed)");
 
     if (!program_says(server, " connected", before + 1))
         lab_fail("the server did not accept a client; its log is %s", server->log_path);

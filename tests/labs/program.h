@@ -38,7 +38,8 @@ struct program *client_run(const char *stage, const char *format, ...)
 struct program *tool_run(const char *path, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
-/* A client of stage 03 that connects and says nothing, once the server has accepted it. */
+/* A client of stage 01 that connects and says nothing, as nothing comes from its input, once the
+   server has accepted it. */
 struct program *silent_client(struct program *server);
 
 /* Waits for its end; returns the exit status. program_ended() does not wait. */

@@ -124,6 +124,56 @@ static int status_of(pid_t child)
     return exit_status(status);
 }
 
+/* ---- signals ---- */
+
+static sigset_t signals, signals_before;
+
+/* What ends the tool waits until it is taken by wait_for_end(), so that the results are written
+   whatever ends it. For all threads that are started later; a child undoes it. */
+static void hold_signals(void)
+{
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGINT);
+    sigaddset(&signals, SIGTERM);
+    sigaddset(&signals, SIGHUP);
+    sigaddset(&signals, SIGCHLD);
+    sigprocmask(SIG_BLOCK, &signals, &signals_before);
+    signal(SIGPIPE, SIG_IGN);
+}
+
+static void release_signals(void)
+{
+    sigprocmask(SIG_SETMASK, &signals_before, NULL);
+    signal(SIGPIPE, SIG_DFL);
+}
+
+/* Waits until the child has ended, whose exit status then is in *status, or until a signal asks
+   for the end: returns the signal, or 0. Ctrl-C is not for the tool: the kernel sends it to all
+   programs of the terminal, and the one that it is meant for has it too. */
+static int wait_for_end(pid_t child, int *status)
+{
+    for (;;) {
+        siginfo_t info;
+        int wait_status;
+        if (waitpid(child, &wait_status, WNOHANG) == child) {
+            *status = exit_status(wait_status);
+            return 0;
+        }
+        int number = sigwaitinfo(&signals, &info);
+        if (number == SIGTERM || number == SIGHUP ||
+            (number == SIGINT && info.si_code != SI_KERNEL))
+            return number;
+    }
+}
+
+/* Ends the process as the signal would have done. */
+static void end_by(int number)
+{
+    signal(number, SIG_DFL);
+    sigprocmask(SIG_UNBLOCK, &signals, NULL);
+    raise(number);
+}
+
 /* ---- a second terminal ---- */
 
 static void enter_namespace_of(int process, const char *name)
@@ -186,24 +236,40 @@ static void open_results(void)
         die("%s", svg);
 }
 
-static void write_results(struct wire *wire)
+/* Returns whether all of it could be written; the log says so if not. */
+static bool close_result(FILE *file, int failed, const char *name)
+{
+    bool error = failed < 0 || fflush(file) != 0 || ferror(file);
+
+    if (error)
+        log_error("%s: %s", name, error_text(errno).text);
+    fclose(file);
+    return !error;
+}
+
+/* Each result, also where another one cannot be written; returns whether all could be. */
+static bool write_results(struct wire *wire)
 {
     static const struct ladder ladder = {.title = "All segments", .at_most = 500};
     struct capture capture = wire_capture(wire);
 
-    if (pcap_file != NULL && (capture_write(&capture, pcap_file) < 0 || fclose(pcap_file) != 0))
-        die("%s", pcap);
+    bool written = true;
+
+    if (pcap_file != NULL)
+        written = close_result(pcap_file, capture_write(&capture, pcap_file), pcap);
     if (svg_file != NULL) {
         ladder_svg(svg_file, &ladder, &capture);
-        if (fclose(svg_file) != 0)
-            die("%s", svg);
+        written = close_result(svg_file, 0, svg) && written;
     }
-    if (show_ladder)
+    if (show_ladder) {
         ladder_text(stdout, &ladder, &capture);
+        written = close_result(stdout, 0, "the ladder") && written;
+    }
     if (capture.missed > 0)
         log_info("%zu frames were kept, and for %zu there was no room", capture.count,
                  capture.missed);
     free(capture.frames);
+    return written;
 }
 
 /* The first process of a process namespace: when it ends, the kernel ends all the others in
@@ -243,6 +309,7 @@ static void keep_processes(char **command, int wire_is_up)
 static void start_keeper(char **command, int wire_is_up)
 {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
+    release_signals();
     hosts_enter(HOST_SERVER);
     if (unshare(CLONE_NEWPID | CLONE_NEWNS) < 0)
         die("a process namespace");
@@ -272,6 +339,7 @@ int main(int argc, char **argv)
 
     if (join > 0)
         join_wire(command);
+    hold_signals();
     open_results();
     if (hosts_create(&refusal) < 0) {
         report_refusal(&refusal);
@@ -293,9 +361,13 @@ int main(int argc, char **argv)
     if (*command == NULL)
         log_info("here is the client, %s; the server, %s, in a second terminal: %s --join %d",
                  CLIENT_ADDRESS, SERVER_ADDRESS, argv[0], (int)child);
-    signal(SIGINT, SIG_IGN);
-    int status = status_of(child);
-    write_results(wire);
+    int status = EXIT_FAILURE, ended_by = wait_for_end(child, &status);
+    if (ended_by != 0)
+        kill(child, SIGKILL); /* and with it all that runs on the hosts */
+    if (!write_results(wire))
+        status = EXIT_FAILURE;
+    else if (ended_by != 0)
+        end_by(ended_by);
     wire_stop(wire);
     return status;
 }
