@@ -175,15 +175,15 @@ static void make_folder(void)
     FILE *list = *only == '\0' ? open_list() : NULL;
     if (list == NULL)
         return;
-    while (fgets(line, sizeof line, list) != NULL) {
+    bool removed = true;
+    while (removed && fgets(line, sizeof line, list) != NULL) {
         line[strcspn(line, "\n")] = '\0';
-        struct lab_path path = lab_path(line, "");
-        if (strchr(line, '/') == NULL && unlink(path.text) < 0 && errno != ENOENT)
-            die("%s", path.text);
+        removed =
+            strchr(line, '/') != NULL || unlink(lab_path(line, "").text) == 0 || errno == ENOENT;
     }
     fclose(list);
-    if (unlink(list_path().text) < 0)
-        die("%s", list_path().text);
+    if (!removed || unlink(list_path().text) < 0)
+        die("remove the results of the last time from %s", folder.text);
 }
 
 void lab_picture(const char *name, const char *ending, const char *title)
