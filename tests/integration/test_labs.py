@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -177,6 +178,29 @@ def test_without_the_idea_the_verdict_is_not_seen(lab, build, programs, name):
     summary = re.search(r"lab \d\d: (\d+) of (\d+) seen", out)
     assert summary, out
     assert int(summary[1]) == 0, f"a part saw its effect all the same\n{out}"
+
+
+def test_a_machine_that_stands_still_is_no_missing_effect(build, programs, tmp_path):
+    """A verdict on times is not told where the machine was late: here the part itself is."""
+    replace(
+        programs / "06-keepalive-nodelay" / "client",
+        f"#!/bin/sh\nexec '{build / '06-keepalive-nodelay' / 'client'}' \"$@\" --nodelay off\n",
+    )
+    command = [build / "tests" / "labs" / "06-keepalive-nodelay", "--part", "nagle"]
+    with subprocess.Popen(
+        [*command, "--build", programs, "--results", tmp_path / "labs"],
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+    ) as process:
+        # The part, its server and its client.
+        wait_until(lambda: len(processes_of_session(process.pid)) > 3, "the part at work")
+        os.killpg(process.pid, signal.SIGSTOP)
+        time.sleep(0.2)
+        os.killpg(process.pid, signal.SIGCONT)
+        out = process.communicate(timeout=60)[0].decode()
+    assert "NOT SEEN" not in out
+    assert "not shown here: this machine is too slow to tell" in out, out
+    assert process.returncode == NOT_ALLOWED
 
 
 def test_a_careless_server_fails_the_lab_of_stage_01(lab, programs):

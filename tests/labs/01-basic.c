@@ -182,7 +182,12 @@ static void show_lost_reply(void)
             SIZE, SIZE);
     lab_say("has not read all; the other, of stage 01, reads to the end of the stream first:");
     pid_t careless = lab_serve(lab_listen(1), serve_carelessly);
-    size_t without = read_reply(SIZE, &careless_error);
+    size_t without = SIZE;
+    /* A machine that stands still between the server's send() and its close() hides it. */
+    for (int i = 0; i < 5 && without == SIZE; i++) {
+        lab_forget();
+        without = read_reply(SIZE, &careless_error);
+    }
     lab_ladder(NULL,
                &(struct ladder){.title = "close() with unread data: a reset, and the reply is lost",
                                 .together_ns = 2 * MILLISECOND,
@@ -199,8 +204,9 @@ static void show_lost_reply(void)
     lab_table_end();
     bool seen =
         without < SIZE && careless_error == ECONNRESET && with == SIZE && careful_error == 0;
-    lab_verdict(seen, "closing over unread data reset the client, and lost %zu bytes of its reply",
-                SIZE - without);
+    lab_timed_verdict(seen, 10,
+                      "closing over unread data reset the client, and lost %zu bytes of its reply",
+                      SIZE - without);
     if (seen) {
         char before[64];
         snprintf(before, sizeof before, "%zu of %d bytes", without, SIZE);

@@ -23,9 +23,9 @@ static void show_silent(void)
     program_stop(server);
     lab_new_port();
     server = server_start("04-timeout", "--timeout %g", timeout);
-    silent = silent_client(server);
     int64_t start = clock_ns();
-    struct program *with = client_run("04-timeout", "--timeout %g Hello", given_up);
+    silent = silent_client(server);
+    struct program *with = client_run("04-timeout", "--timeout %g Hello", 5 * given_up);
     double ms = clock_seconds_since(start) * 1e3;
 
     bool waited = without->status != 0 && program_count(without, "timed out") > 0;
@@ -34,9 +34,12 @@ static void show_silent(void)
     if (with->status == 0)
         lab_row("stage 04, --timeout 0.5\thas its reply after %.2f s", ms / 1e3);
     else
-        lab_row("stage 04, --timeout 0.5\tgives up after 2 s");
+        lab_row("stage 04, --timeout 0.5\tgives up after %g s", 5 * given_up);
     lab_table_end();
-    bool seen = waited && with->status == 0 && ms > 400 && ms < 1500;
+    if (waited && with->status == 0 && ms >= given_up * 1e3)
+        lab_too_slow("a client behind a time-out of %g s had its reply after %.1f s", timeout,
+                     ms / 1e3);
+    bool seen = waited && with->status == 0 && ms > timeout * 900;
     lab_verdict(seen, "behind a silent client, stage 03 was still waiting when the other gave up; "
                       "stage 04 waits for its --timeout");
     if (seen) {
@@ -57,18 +60,18 @@ static int stuff(void)
     int server = lab_connect();
     int64_t start = clock_ns(), last = start;
 
-    while (clock_seconds_since(last) < 0.2 && clock_seconds_since(start) < 10) {
+    while (clock_seconds_since(last) < 0.2) {
         if (send(server, bytes, sizeof bytes, MSG_DONTWAIT | MSG_NOSIGNAL) > 0)
             last = clock_ns();
         else if (errno != EAGAIN)
             break; /* the server has closed */
-        else
-            lab_sleep(0.01);
+        lab_enter(HOST_SERVER);
+        if (lab_sockets(SOCKET_ESTABLISHED, lab_port(), 0).unsent == 0)
+            last = clock_ns(); /* it has said all it has to say, so far */
+        lab_enter(HOST_CLIENT);
+        if (!lab_waits(start, 20))
+            lab_fail("the server goes on reading");
     }
-    lab_enter(HOST_SERVER);
-    if (lab_sockets(SOCKET_ESTABLISHED, lab_port(), 0).unsent == 0)
-        lab_fail("the server has sent all it has to say, and waits for more");
-    lab_enter(HOST_CLIENT);
     return server;
 }
 
@@ -153,7 +156,7 @@ static void show_syns(int linear, int due_count)
 
     snprintf(setting, sizeof setting, "%d", linear);
     if (!lab_try_set("net.ipv4.tcp_syn_linear_timeouts", setting) && linear > 0)
-        lab_not_allowed("this kernel has no net.ipv4.tcp_syn_linear_timeouts (Linux 6.5 has)");
+        lab_setting_not_here("net.ipv4.tcp_syn_linear_timeouts");
     wire_cut(lab_wire, true);
     lab_say("(the cable is cut, as with build/wire --loss 100%%)");
     lab_say("client$ sysctl -w net.ipv4.tcp_syn_linear_timeouts=%d", linear);
@@ -173,15 +176,15 @@ static void show_syns(int linear, int due_count)
     bool failed = client->status != 0 && program_count(client, "timed out") > 0;
     failed = failed && seconds > 6.5 && seconds < 10;
     if (linear == 0)
-        lab_verdict(fits && failed && count == due_count,
-                    "%d SYNs, each after twice the wait; connect gave up after %.1f s: "
-                    "2^(retries + 1) - 1 = 7",
-                    count, seconds);
+        lab_timed_verdict(fits && failed && count == due_count, 150,
+                          "%d SYNs, each after twice the wait; connect gave up after %.1f s: "
+                          "2^(retries + 1) - 1 = 7",
+                          count, seconds);
     else
-        lab_verdict(fits && failed && count > 3,
-                    "%d SYNs, the first %d a second apart; connect gave up after %.1f s, as "
-                    "before; with 3 retries or more it takes %d s longer",
-                    count, due_count, seconds, linear);
+        lab_timed_verdict(fits && failed && count > 3, 150,
+                          "%d SYNs, the first %d a second apart; connect gave up after %.1f s, as "
+                          "before; with 3 retries or more it takes %d s longer",
+                          count, due_count, seconds, linear);
     lab_look("client$ sysctl net.ipv4.tcp_syn_retries net.ipv4.tcp_syn_linear_timeouts");
 }
 
@@ -231,10 +234,11 @@ static void show_syn_acks(void)
     int count = times_of(HOST_SERVER, SEGMENT_SYN | SEGMENT_ACK, times, 16);
     lab_ladder(NULL, &(struct ladder){.title = "The last segment of the handshake never comes"});
     bool fits = compare_schedule("SYN ACK", due, 3, times, count);
-    lab_verdict(fits && promised == 7 && seconds > 6.5 && seconds < 9,
-                "after %.1f s the server forgot the handshake; stage 04 says: longest handshake "
-                "%.0f s",
-                seconds, promised);
+    lab_timed_verdict(
+        fits && promised == 7 && seconds > 6.5 && seconds < 9, 150,
+        "after %.1f s the server forgot the handshake; stage 04 says: longest handshake "
+        "%.0f s",
+        seconds, promised);
     lab_look("server$ ss -tano state syn-recv; sysctl net.ipv4.tcp_synack_retries");
     close(client);
     program_stop(server);
@@ -246,19 +250,22 @@ static void show_connect_timeout(void)
     lab_say("(the cable is cut, as with build/wire --loss 100%%)");
     struct program *without = client_start("03-listen-queue", "--connections 1");
     int64_t start = clock_ns();
-    struct program *with = client_run("04-timeout", "--connect-timeout 0.5 Hello");
+    struct program *with = client_start("04-timeout", "--connect-timeout 0.5 Hello");
+    while (!program_ended(with) && lab_waits(start, 10))
+        continue;
     double seconds = clock_seconds_since(start);
+    bool gave_up = program_ended(with) && with->status == 1;
     lab_sleep(1.5);
     bool still = !program_ended(without);
     long retries = sysctl_or("net.ipv4.tcp_syn_retries", 6), linear = 0;
     sysctl_read("net.ipv4.tcp_syn_linear_timeouts", &linear); /* there since Linux 6.5 */
     lab_table("client\twhat connect does");
     lab_row("without a limit\t%s", still ? "still tries after 2 s" : "has given up");
-    lab_row("--connect-timeout 0.5\t%s after %.2f s", with->status == 1 ? "gives up" : "?",
+    lab_row("--connect-timeout 0.5\t%s after %.2f s", gave_up ? "gives up" : "still tries",
             seconds);
     lab_table_end();
     lab_verdict(
-        still && with->status == 1 && seconds > 0.4 && seconds < 1.5,
+        still && gave_up && seconds > 0.45,
         "SO_SNDTIMEO ends a connect too; the kernel, with tcp_syn_retries = %ld, would take "
         "%ld s",
         retries, (2L << retries) - 1 + (retries > 2 ? linear : 0));
@@ -325,7 +332,7 @@ static void show_user_timeout(void)
     else
         lab_row("stage 04, --user-timeout 1\tnot within 10 s");
     lab_table_end();
-    lab_verdict(without == 0 && with > 0.9 && with < 2.9,
+    lab_verdict(without == 0 && with > 0.9,
                 "TCP_USER_TIMEOUT gives up its time after the first retransmission");
     lab_look("server$ ss -tno   (the timer 'on', and the retransmissions behind it)");
 }

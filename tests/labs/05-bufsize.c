@@ -68,7 +68,8 @@ static void show_window(void)
     static const int round_trips[] = {1, 10, 40};
     static const int quick_round_trips[] = {20};
     const int *trips = lab_quick ? quick_round_trips : round_trips;
-    int trip_count = lab_quick ? 1 : 3, runs = 0, fitting = 0;
+    int trip_count = lab_quick ? 1 : 3;
+    bool below = true, near = false;
     double rates[BUFFERS] = {0}, windows[BUFFERS] = {0};
     long most = lab_rmem_max;
 
@@ -99,8 +100,9 @@ static void show_window(void)
             lab_row("%d ms\t%d\t%.0f\t%.3g MB/s\t%.3g MB/s", trips[t], buffers[i], windows[i],
                     expected, rates[i]);
             plot_point(windows[i], rates[i]);
-            runs++;
-            fitting += rates[i] < 1.2 * expected && (i > 0 || rates[i] > 0.5 * expected);
+            below = below && rates[i] > 0 && rates[i] < 1.2 * expected;
+            if (i == 0)
+                near = rates[i] > 0.5 * expected;
             program_show(false);
         }
     }
@@ -113,11 +115,18 @@ static void show_window(void)
     }
     lab_table_end();
     plot_end();
-    /* All are below what the window allows, and the smallest, which asks nothing of the machine,
-       is near it. */
-    lab_verdict(fitting == runs && rates[2] > 5 * rates[0],
+    /* All are below what the window allows, and the smallest over the longest path, which asks
+       little of the machine, is near it. */
+    bool windows_differ = windows[2] > 5 * windows[0];
+    if (below && windows_differ && !(near && rates[2] > 5 * rates[0]))
+        lab_too_slow("%.2f and %.2f MB/s, where the smallest window and one of %.0f bytes allow "
+                     "%.2f and %.2f",
+                     rates[0], rates[2], windows[2], windows[0] / trips[trip_count - 1] / 1e3,
+                     windows[2] / trips[trip_count - 1] / 1e3);
+    bool seen = below && windows_differ;
+    lab_verdict(seen,
                 "no more than a window goes out in a round trip: window / round trip is the limit");
-    if (fitting == runs && rates[0] > 0) {
+    if (seen) {
         char text[2][64];
         snprintf(text[0], sizeof text[0], "%.2f MB/s", rates[0]);
         snprintf(text[1], sizeof text[1], "%.2f MB/s", rates[2]);
@@ -128,13 +137,18 @@ static void show_window(void)
 
 static void show_small_window(void)
 {
-    double window, rate = throughput("--recv-buffer 4096", 40000, &window);
+    double window, rate = throughput("--recv-buffer 4096", 40000, &window), most;
 
+    for (int i = 0; i < 3 && rate > 0 && rate <= 0.4 * window / 20e3; i++)
+        rate = throughput("--recv-buffer 4096", 40000, &window);
+    most = window / 20e3;
     lab_ladder(NULL,
                &(struct ladder){.title = "A small receive buffer: one window in each round trip",
                                 .together_ns = 3 * MILLISECOND,
                                 .at_most = 16});
-    lab_verdict(rate > 0.4 * window / 20e3 && rate < 1.2 * window / 20e3,
+    if (rate > 0 && rate <= 0.4 * most)
+        lab_too_slow("%.3f MB/s, where the window allows %.3f", rate, most);
+    lab_verdict(rate > 0 && rate < 1.2 * most,
                 "%.2f MB/s: after each window the client waits for the ACK, a round trip of 20 ms",
                 rate);
 }
@@ -189,7 +203,16 @@ static void show_autotuning(void)
     lab_row("the kernel's\t%.0f KiB\t%.2f MB/s", tuned / 1024, rate);
     lab_table_end();
     plot_end();
-    lab_verdict(tuned > 3 * fixed && rate > 2 * fixed_rate,
+    bool seen = tuned > 3 * fixed && rate > 2 * fixed_rate;
+    if (!seen) {
+        /* Would a larger window do any good here? */
+        char option[64];
+        snprintf(option, sizeof option, "--recv-buffer %ld", lab_rmem_max);
+        double large = throughput(option, 4000000, &window);
+        if (large > 0 && large <= 2 * fixed_rate)
+            lab_too_slow("%.2f MB/s even with a buffer of %ld bytes", large, lab_rmem_max);
+    }
+    lab_verdict(seen,
                 "left alone, the kernel lets the buffer grow with what comes; a size of one's own "
                 "ends that");
     lab_look("server$ sysctl net.ipv4.tcp_rmem net.ipv4.tcp_moderate_rcvbuf");

@@ -6,6 +6,7 @@
 #include <math.h>
 #include <netinet/in.h>
 #include <poll.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -14,6 +15,7 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/utsname.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -24,7 +26,7 @@
 #include "common/sysctl.h"
 #include "tests/labs/program.h"
 
-enum { NOT_ALLOWED = 77, LONGEST_PART = 90, MOST_PARTS = 16 };
+enum { NOT_SHOWN = 77, LONGEST_PART = 120, MOST_PARTS = 16 };
 
 bool lab_quick = false;
 struct wire *lab_wire = NULL;
@@ -45,7 +47,7 @@ static const struct option_spec options[] = {
 
 static const char *lab_number;
 static const struct part *part; /* the one that runs in this process */
-static int verdicts, verdicts_not_seen;
+static int verdicts, verdicts_not_seen, verdicts_too_slow;
 
 /* Why there can be no wire here; empty where there can. */
 static struct hosts_refusal refusal;
@@ -234,6 +236,56 @@ void lab_verdict(bool seen, const char *format, ...)
     verdicts_not_seen += !seen;
 }
 
+static _Atomic int64_t lateness;
+
+/* Sleeps, and takes note of how late it was woken. */
+static void *keep_time(void *nothing)
+{
+    static const int64_t nap = 2 * MILLISECOND;
+
+    for (;;) {
+        int64_t start = clock_ns();
+        nanosleep(&(struct timespec){.tv_nsec = nap}, NULL);
+        int64_t late = clock_ns() - start - nap;
+        if (late > lateness)
+            lateness = late;
+    }
+    return nothing;
+}
+
+static void start_keeping_time(void)
+{
+    pthread_t thread;
+
+    errno = pthread_create(&thread, NULL, keep_time, NULL);
+    if (errno != 0)
+        die("start a thread");
+}
+
+double lab_lateness(void)
+{
+    return (double)lateness / 1e6;
+}
+
+void lab_timed_verdict(bool seen, double bearable_ms, const char *format, ...)
+{
+    char text[1024];
+    va_list arguments;
+
+    va_start(arguments, format);
+    vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    if (seen || lab_lateness() <= bearable_ms) {
+        lab_verdict(seen, "%s", text);
+        return;
+    }
+    printf("  not shown here: this machine is too slow to tell (%.0f ms late, and %.0f ms would "
+           "do): %s\n",
+           lab_lateness(), bearable_ms, text);
+    verdicts++;
+    verdicts_too_slow++;
+}
+
 void lab_compare(const char *option, const char *without, const char *with, double factor)
 {
     struct lab_path path = lab_path(part->name, ".row");
@@ -262,6 +314,13 @@ void lab_fail(const char *format, ...)
     exit(EXIT_FAILURE);
 }
 
+/* What could not be shown must not hide what was not seen. */
+static void end_unshown(void) __attribute__((noreturn));
+static void end_unshown(void)
+{
+    exit(verdicts_not_seen > 0 ? EXIT_FAILURE : NOT_SHOWN);
+}
+
 void lab_not_allowed(const char *format, ...)
 {
     va_list arguments;
@@ -271,7 +330,28 @@ void lab_not_allowed(const char *format, ...)
     vprintf(format, arguments);
     putchar('\n');
     va_end(arguments);
-    exit(NOT_ALLOWED);
+    end_unshown();
+}
+
+void lab_not_here(const char *what, const char *since)
+{
+    struct utsname system;
+
+    if (uname(&system) < 0)
+        die("uname");
+    lab_not_allowed("%s is there since Linux %s; this is Linux %s", what, since, system.release);
+}
+
+void lab_too_slow(const char *format, ...)
+{
+    va_list arguments;
+
+    va_start(arguments, format);
+    fputs("  not shown here: this machine is too slow to tell: ", stdout);
+    vprintf(format, arguments);
+    putchar('\n');
+    va_end(arguments);
+    end_unshown();
 }
 
 /* ---- tables ---- */
@@ -412,7 +492,7 @@ void lab_settle(void)
         before = now;
         lab_sleep(0.03 + 2.0 * (double)current_delay / 1e9);
         now = wire_count(lab_wire, any, NULL);
-    } while (now != before && lab_waits(start, 2));
+    } while ((now != before || !wire_is_idle(lab_wire)) && lab_waits(start, 5));
 }
 
 void lab_forget(void)
@@ -466,13 +546,30 @@ void lab_enter(enum host host)
 /* In this order, so that the caller ends up where it was. */
 static const enum host both[] = {HOST_SERVER, HOST_CLIENT};
 
+/* Settings that a kernel may not have, or not in a network of an ordinary user's own. */
+static const struct {
+    const char *name, *since;
+} younger[] = {{"net.core.somaxconn", "6.3 in a network of one's own"},
+               {"net.ipv4.tcp_migrate_req", "5.14"},
+               {"net.ipv4.tcp_syn_linear_timeouts", "6.5"}};
+
+void lab_setting_not_here(const char *name)
+{
+    for (size_t i = 0; i < sizeof younger / sizeof younger[0]; i++)
+        if (strcmp(younger[i].name, name) == 0)
+            lab_not_here(name, younger[i].since);
+    lab_not_allowed("this kernel has no setting %s", name);
+}
+
 void lab_set(const char *name, const char *value)
 {
     if (lab_wire == NULL)
         lab_not_allowed("%s is the whole machine's, without a network of its own", name);
     for (int i = 0; i < 2; i++) {
         hosts_enter(both[i]);
-        if (hosts_set(name, value) < 0)
+        if (hosts_set(name, value) < 0 && errno == ENOENT)
+            lab_setting_not_here(name);
+        else if (hosts_set(name, value) < 0)
             lab_not_allowed("%s cannot be set: %s", name, error_text(errno).text);
     }
 }
@@ -738,6 +835,7 @@ static void run_part(void)
         if (hosts_create(&refusal) < 0)
             lab_not_allowed("%s", refusal.text);
         lab_wire = wire_start(&cable);
+        start_keeping_time();
         current_delay = part->delay_ns;
         if (!lab_quick && part->delay_ns > 0)
             lab_say("(server$ and client$: the two shells of build/wire --delay %lldms)",
@@ -749,11 +847,12 @@ static void run_part(void)
     } else {
         lab_address = "127.0.0.1";
         used_port = 0;
+        start_keeping_time();
     }
     part->run();
     if (verdicts == 0)
         lab_fail("the part gave no verdict");
-    exit(verdicts_not_seen > 0 ? EXIT_FAILURE : EXIT_SUCCESS);
+    exit(verdicts_not_seen > 0 ? EXIT_FAILURE : verdicts_too_slow > 0 ? NOT_SHOWN : EXIT_SUCCESS);
 }
 
 /* Starts a part; what it says goes to the descriptor. */
@@ -820,7 +919,7 @@ static int end_of_part(pid_t child, const struct part *which)
     while (waitpid(child, &status, 0) < 0 && errno == EINTR)
         continue;
     if (WIFEXITED(status) &&
-        (WEXITSTATUS(status) == EXIT_SUCCESS || WEXITSTATUS(status) == NOT_ALLOWED))
+        (WEXITSTATUS(status) == EXIT_SUCCESS || WEXITSTATUS(status) == NOT_SHOWN))
         return WEXITSTATUS(status);
     if (WIFSIGNALED(status))
         printf("  FAILED: the part %s was ended by signal %d%s\n", which->name, WTERMSIG(status),
@@ -891,7 +990,7 @@ static void write_order(const struct part *parts, const char *title)
 int lab_main(int argc, char **argv, const char *number, const char *title, const struct part *parts)
 {
     pid_t behind[MOST_PARTS] = {0};
-    int ran = 0, not_seen = 0, not_allowed = 0;
+    int ran = 0, not_seen = 0, not_shown = 0;
     char line[256];
 
     parse_options(argc, argv, options, NULL);
@@ -914,18 +1013,18 @@ int lab_main(int argc, char **argv, const char *number, const char *title, const
         int status = behind[i] > 0 ? show_behind(behind[i], &parts[i]) : run_in_front(&parts[i]);
         ran++;
         not_seen += status == EXIT_FAILURE;
-        not_allowed += status == NOT_ALLOWED;
-        refusal_told = refusal_told || status == NOT_ALLOWED;
+        not_shown += status == NOT_SHOWN;
+        refusal_told = refusal_told || status == NOT_SHOWN;
     }
     if (ran == 0) {
         log_error("--part %s: no such part", only);
         return EXIT_USAGE;
     }
-    printf("\nlab %s: %d of %d seen", number, ran - not_seen - not_allowed, ran);
-    if (not_allowed > 0)
-        printf(", %d not allowed here", not_allowed);
+    printf("\nlab %s: %d of %d seen", number, ran - not_seen - not_shown, ran);
+    if (not_shown > 0)
+        printf(", %d not shown here", not_shown);
     printf("; results in %s\n", lab_path("", "").text);
     if (fflush(stdout) != 0)
         die("write to stdout");
-    return not_seen > 0 ? EXIT_FAILURE : not_allowed > 0 ? NOT_ALLOWED : EXIT_SUCCESS;
+    return not_seen > 0 ? EXIT_FAILURE : not_shown > 0 ? NOT_SHOWN : EXIT_SUCCESS;
 }

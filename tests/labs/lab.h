@@ -29,8 +29,9 @@ struct part {
 };
 
 /* The main of a lab: number is "03", and parts ends with one without a name. Returns the exit
-   status: 0 where all effects were seen, 1 where one was not, 77 where the system did not allow
-   a part and all the others were seen. */
+   status: 0 where all effects were seen, 1 where one was not, 77 where a part could not be shown
+   here (the system does not allow it, the kernel does not have it, the machine is too slow to
+   tell) and all the others were seen. */
 int lab_main(int argc, char **argv, const char *number, const char *title,
              const struct part *parts);
 
@@ -52,11 +53,15 @@ void lab_new_port(void);
 /* Moves the caller to a host; does nothing on 127.0.0.1. */
 void lab_enter(enum host host);
 
-/* Changes a setting on both hosts; a part that cannot is not allowed here: status 77. */
+/* Changes a setting on both hosts; a part that cannot is not shown here: status 77. */
 void lab_set(const char *name, const char *value);
 
 /* The same for a setting that the part can do without: false where it cannot be changed. */
 bool lab_try_set(const char *name, const char *value);
+
+/* Ends the part, with status 77: the kernel does not have the setting, or not in a network of
+   one's own; says since when it would. */
+void lab_setting_not_here(const char *name) __attribute__((noreturn));
 
 /* Makes the cable longer or shorter, in both directions. */
 void lab_delay(int64_t delay_ns);
@@ -77,6 +82,16 @@ void lab_look(const char *commands);
 /* The verdict, a sentence: what was seen, if it was. A part may give several. */
 void lab_verdict(bool seen, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
+/* The same for a verdict that rests on measured times. Where it is not seen, and the machine was
+   late by more than bearable_ms (lab_lateness()), it says that the machine is too slow to tell:
+   status 77. A verdict must never depend on the machine's speed. */
+void lab_timed_verdict(bool seen, double bearable_ms, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* How late, at worst, the machine was since the part began, in ms: by so much a thread that only
+   sleeps was woken after its time. */
+double lab_lateness(void);
+
 /* A row of the tour's table: the option, the figures without and with it, and how many times
    better it is: negative where it is at least so many times, 0 where that is no number. */
 void lab_compare(const char *option, const char *without, const char *with, double factor);
@@ -84,8 +99,13 @@ void lab_compare(const char *option, const char *without, const char *with, doub
 /* Ends the part: something that is not the experiment failed. The lab's status is 1. */
 void lab_fail(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));
 
-/* Ends the part: the system does not allow it. The lab's status is 77. */
+/* These end the part. The lab's status is 77, unless a verdict before was not seen.
+   The system does not allow it: */
 void lab_not_allowed(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));
+/* The kernel does not have what it needs, which is there since a version such as "5.14": */
+void lab_not_here(const char *what, const char *since) __attribute__((noreturn));
+/* The machine is too slow to tell; with the figure that shows it: */
+void lab_too_slow(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));
 
 /* A path in the lab's folder: of the part with this ending, or of another name. */
 struct lab_path {

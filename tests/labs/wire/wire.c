@@ -448,6 +448,22 @@ size_t wire_count(struct wire *wire, wire_match *match, void *context)
     return count;
 }
 
+bool wire_is_idle(struct wire *wire)
+{
+    bool idle = true;
+
+    pthread_mutex_lock(&wire->lock);
+    for (enum host from = HOST_CLIENT; from <= HOST_SERVER; from++) {
+        const struct direction *direction = &wire->directions[from];
+        const struct tpacket2_hdr *next =
+            (void *)(direction->ring + (size_t)direction->at_slot * SLOT_SIZE);
+        idle = idle && direction->under_way.first == NULL &&
+               !(__atomic_load_n(&next->tp_status, __ATOMIC_ACQUIRE) & TP_STATUS_USER);
+    }
+    pthread_mutex_unlock(&wire->lock);
+    return idle;
+}
+
 struct capture wire_capture(struct wire *wire)
 {
     struct capture capture = {.real_offset = real_offset()};

@@ -80,6 +80,9 @@ void wire_release(struct wire *wire);
 typedef bool wire_match(const struct frame *frame, void *context);
 size_t wire_count(struct wire *wire, wire_match *match, void *context);
 
+/* Whether nothing is under way: all that has come is delivered, or will not be. */
+bool wire_is_idle(struct wire *wire);
+
 /* The frames kept so far, in the order they came: a copy, for the caller to free(3). */
 struct capture {
     struct frame *frames;
