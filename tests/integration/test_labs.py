@@ -119,12 +119,22 @@ def test_output_that_cannot_be_written(build, tmp_path):
     assert b"stdout: No space left on device" in result.stderr
 
 
-# What takes the idea away from a program of the stage: options that come last, and so count.
+# Stage 04's client where that will do.
+SENDS_FIRST = """#!/bin/sh
+case "$*" in *--send-bytes*) exec '{build}/05-bufsize/client' "$@" ;; esac
+exec '{build}/04-timeout/client' "$@"
+"""
+
+# What takes the idea away from a program of the stage: options that come last, and so count, or
+# a script.
 WITHOUT_THE_IDEA = {
     "02-reuseaddr": {"02-reuseaddr/server": "--reuse-addr off"},
     "03-listen-queue": {"03-listen-queue/server": "--backlog 4096"},
     "04-timeout": {"04-timeout/server": "--timeout 0"},
-    "05-bufsize": {"05-bufsize/server": "--recv-buffer 65536"},
+    "05-bufsize": {
+        "05-bufsize/server": "--recv-buffer 65536",
+        "05-bufsize/client": SENDS_FIRST,
+    },
     "06-keepalive-nodelay": {
         "06-keepalive-nodelay/server": "--keepalive off --fastopen 0",
         "06-keepalive-nodelay/client": "--nodelay off",
@@ -170,6 +180,8 @@ def replace(program, script):
 def test_without_the_idea_the_verdict_is_not_seen(lab, build, programs, name):
     for program, options in WITHOUT_THE_IDEA[name].items():
         script = f"#!/bin/sh\nexec '{build / program}' \"$@\" {options}\n"
+        if options.startswith("#!"):
+            script = options.format(build=build)
         replace(programs / program, script)
     result = lab(name, "--quick", "on", programs=programs)
     skip_if_not_allowed(result)

@@ -5,7 +5,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "common/clock.h"
+#include "common/log.h"
 #include "tests/labs/lab.h"
 #include "tests/labs/plot.h"
 #include "tests/labs/program.h"
@@ -244,7 +247,131 @@ static void show_sizes(void)
     lab_look("server$ sysctl net.core.rmem_max net.core.wmem_max");
 }
 
+/* ---- the deadlock ---- */
+
+enum { LONG_MESSAGE = 8000000 };
+
+/* What the two ends of a connection hold. */
+struct queues {
+    int unsent[2], unread[2]; /* by enum host */
+};
+
+static struct queues queues_of(int port)
+{
+    struct queues queues;
+
+    lab_enter(HOST_SERVER);
+    struct lab_sockets server = lab_sockets(SOCKET_ESTABLISHED, port, 0);
+    lab_enter(HOST_CLIENT);
+    struct lab_sockets client = lab_sockets(SOCKET_ESTABLISHED, 0, port);
+    queues.unsent[HOST_CLIENT] = client.unsent;
+    queues.unread[HOST_CLIENT] = client.waiting;
+    queues.unsent[HOST_SERVER] = server.unsent;
+    queues.unread[HOST_SERVER] = server.waiting;
+    return queues;
+}
+
+static bool all_full(const struct queues *queues)
+{
+    return queues->unsent[HOST_CLIENT] > 0 && queues->unsent[HOST_SERVER] > 0 &&
+           queues->unread[HOST_CLIENT] > 0 && queues->unread[HOST_SERVER] > 0;
+}
+
+/* Waits until the client has ended, or nothing at all has moved for a second. */
+static struct queues wait_until_still(struct program *client, int port)
+{
+    struct queues now = {{0}, {0}}, last;
+    int64_t begin = clock_ns(), start = begin;
+
+    while (!program_ended(client) && clock_seconds_since(start) < 1) {
+        last = now;
+        now = queues_of(port);
+        if (memcmp(&now, &last, sizeof now) != 0 || !all_full(&now))
+            start = clock_ns();
+        if (!lab_waits(begin, 60))
+            lab_too_slow("a message of %d MB was still under way after a minute",
+                         LONG_MESSAGE / 1000000);
+    }
+    return now;
+}
+
+/* A client of the stage, to which one long line is given. */
+static struct program *send_long_line(const char *stage)
+{
+    char *line = malloc(LONG_MESSAGE);
+
+    if (line == NULL)
+        die("allocate a message");
+    memset(line, 'x', LONG_MESSAGE);
+    line[LONG_MESSAGE - 1] = '\n';
+    lab_new_port();
+    server_start("05-bufsize", "-q --recv-buffer 65536 --send-buffer 65536");
+    struct program *client = client_input(stage, "-q");
+    for (size_t sent = 0; sent < LONG_MESSAGE;) {
+        ssize_t count = write(client->input, line + sent, LONG_MESSAGE - sent);
+        if (count < 0)
+            lab_fail("the client ended; its log is %s", client->log_path);
+        sent += (size_t)count;
+    }
+    close(client->input);
+    free(line);
+    return client;
+}
+
+static void add_queue_row(const char *what, const struct queues *queues, const char *reply)
+{
+    lab_row("%s\t%d\t%d\t%d\t%d\t%s", what, queues->unsent[HOST_CLIENT],
+            queues->unread[HOST_SERVER], queues->unsent[HOST_SERVER], queues->unread[HOST_CLIENT],
+            reply);
+}
+
+static void show_deadlock(void)
+{
+    lab_say("a line of %d bytes goes into the client's stdin; the server answers as it comes",
+            LONG_MESSAGE);
+    struct program *first = send_long_line("04-timeout");
+    int port = lab_port();
+    struct queues stuck = wait_until_still(first, port);
+    bool waits = !program_ended(first);
+
+    int64_t start = clock_ns();
+    struct program *at_once = send_long_line("05-bufsize");
+    struct queues empty = wait_until_still(at_once, lab_port());
+    double seconds = clock_seconds_since(start);
+    bool answered = program_ended(at_once) && at_once->status == 0;
+    unlink(at_once->output_path); /* as long as the message */
+
+    struct queues still = queues_of(port);
+    waits = waits && !program_ended(first) && memcmp(&still, &stuck, sizeof still) == 0;
+    char reply[2][64] = {"has come", "has not come"};
+    if (waits)
+        snprintf(reply[0], sizeof reply[0], "never comes");
+    if (answered) {
+        empty = (struct queues){{0}, {0}};
+        snprintf(reply[1], sizeof reply[1], "after %.2f s", seconds);
+    }
+    lab_table("client\tits Send-Q\tserver's Recv-Q\tits Send-Q\tclient's Recv-Q\tthe reply");
+    add_queue_row("04: sends first", &stuck, reply[0]);
+    add_queue_row("05: both at once", &empty, reply[1]);
+    lab_table_end();
+    lab_verdict(waits && answered,
+                "when all buffers are full, a client that only sends and its server wait for each "
+                "other for ever; one that receives while it sends had its reply after %.2f s",
+                seconds);
+    lab_look(
+        "client$ head -c 8M /dev/zero | tr '\\0' x | build/04-timeout/client --host 10.0.0.2 | "
+        "wc -c");
+    lab_look("ss -tn   (on both hosts: Recv-Q and Send-Q)");
+    program_kill(first);
+}
+
 static const struct part parts[] = {
+    {.name = "deadlock",
+     .question = "A message larger than all buffers on the way: can a client send first, and "
+                 "then receive?",
+     .run = show_deadlock,
+     .needs_wire = true,
+     .quick = true},
     {.name = "sizes",
      .question = "What does the kernel make of the size it is asked for?",
      .run = show_sizes},
