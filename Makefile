@@ -129,6 +129,18 @@ $(NUMBERS:%=diff-%): diff-%:
 	elif command -v git >/dev/null; then git diff --no-index -- $$before $$stage || [ $$? = 1 ]; \
 	else diff -ru $$before $$stage || [ $$? = 1 ]; fi
 
+##  make try-03     a copy of stage 03 to change, build/try/03/server.c, and build; after
+##                  'make clean', or with PATCH=docs/exercises/03.diff, it is a new one
+PATCH ?=
+.PHONY: $(NUMBERS:%=try-%)
+$(NUMBERS:%=try-%): try-%: $(COMMON)
+	@mkdir -p build/try/$*
+	@$(if $(PATCH),,[ -e build/try/$*/server.c ] ||) cp $(filter $*-%,$(STAGES))/*.c build/try/$*
+	$(if $(PATCH),@git apply --directory=build/try/$* $(PATCH))
+	@for program in server client; do \
+		$(CC) $(C_DIALECT) $(CFLAGS) $(COMPILE) $(LDFLAGS) build/try/$*/$$program.c $(COMMON) -lm \
+			-o build/try/$*/$$program || exit 1; done
+
 ##  make test       build and run all tests; SANITIZE=address or SANITIZE=thread with sanitizers
 .PHONY: test unit integration
 test:
