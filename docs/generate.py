@@ -205,12 +205,13 @@ class Background:
         self.is_server = "/client " not in command
         with open(self.log_path, "wb") as log:
             self.process = subprocess.Popen(
-                ["sh", "-c", f"exec {command}"],
+                ["sh", "-c", command if "|" in command else f"exec {command}"],
                 cwd=ROOT,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE if self.is_server else log,
                 stderr=log,
                 text=True,
+                start_new_session=True,
             )
         self.first_line = self.process.stdout.readline().rstrip() if self.is_server else ""
 
@@ -230,8 +231,9 @@ class Background:
         return self.process.poll() is None
 
     def stop(self):
+        """As a shell ends a job: all the programs of it."""
         if self.runs():
-            self.process.send_signal(signal.SIGTERM)
+            os.killpg(self.process.pid, signal.SIGTERM)
         self.process.wait(LIMIT)
 
 
@@ -348,7 +350,8 @@ def make_lab(words):
             where += f"*{line.strip()}*\n\n"
         elif line.startswith("  seen: "):
             verdicts.append(line.strip())
-    text = f"### {lines[0]}\n\n"
+    # No heading: a part may be folded.
+    text = f"**{lines[0]}**\n\n"
     text += where
     if commands:
         text += fence("console", "\n".join(commands)) + "\n"
