@@ -23,11 +23,12 @@ A generated part stands between two comments, the first of which says what it is
     <!-- file trickle.py -->     docs/exercises/trickle.py
     <!-- try ... -->             commands, one in a line, and what they print; one that begins
                                  with '&' stays in the background, with '&-' without what it
-                                 logs at first; 'log' is what a server has logged since then,
-                                 'stop' stops it, and 'kill %2' the second in the background. One
-                                 that ends with a backslash goes on in the next line. What still
-                                 runs at the end is stopped. The parts of a document are run one
-                                 after another on one host, as somebody would type them
+                                 logs at first; 'log' is what a server has logged since then
+                                 ('log %2': the second in the background), 'stop' stops it, and
+                                 'kill %2' the second. One that ends with a backslash goes on in
+                                 the next line. What still runs at the end is stopped. The parts
+                                 of a document are run one after another on one host, as somebody
+                                 would type them
     <!-- lab 03 backlog -->      what a part of a lab found: table, verdict, pictures
     <!-- tour -->                the table at the end of 'make tour'
     <!-- stages -->              the table of stages
@@ -202,7 +203,7 @@ class Background:
     def __init__(self, command, folder, number):
         self.log_path = folder / f"log-{number}"
         self.seen = 0
-        self.is_server = "/client " not in command
+        self.is_server = "/server" in command
         with open(self.log_path, "wb") as log:
             self.process = subprocess.Popen(
                 ["sh", "-c", command if "|" in command else f"exec {command}"],
@@ -296,8 +297,9 @@ def terminal(script, folder, numbers):
             started.append(program)
             news = program.news()
             lines += [f"$ {shown} &", program.first_line, news if whole or not news else "..."]
-        elif command == "log":
-            lines.append(servers[-1].news())
+        elif re.fullmatch(r"log( %\d+)?", command):
+            job = started.index(servers[-1]) if command == "log" else int(command[5:]) - 1
+            lines.append(started[job].news())
         elif command == "stop" or re.fullmatch(r"kill %\d+", command):
             job = started.index(servers[-1]) if command == "stop" else int(command[6:]) - 1
             started[job].stop()
