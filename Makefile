@@ -140,6 +140,18 @@ diff-$1-$2:
 endef
 $(foreach a,$(NUMBERS),$(foreach b,$(filter-out $a,$(NUMBERS)),$(eval $(call diff_of_two,$a,$b))))
 
+##  make try-03     a copy of stage 03 to change, build/try/03/server.c, and build; after
+##                  'make clean', or with PATCH=docs/exercises/03.diff, it is a new one
+PATCH ?=
+.PHONY: $(NUMBERS:%=try-%)
+$(NUMBERS:%=try-%): try-%: $(COMMON)
+	@mkdir -p build/try/$*
+	@$(if $(PATCH),,[ -e build/try/$*/server.c ] ||) cp $(filter $*-%,$(STAGES))/*.c build/try/$*
+	$(if $(PATCH),@git apply --directory=build/try/$* $(PATCH))
+	@for program in server client; do \
+		$(CC) $(C_DIALECT) $(CFLAGS) $(COMPILE) $(LDFLAGS) build/try/$*/$$program.c $(COMMON) -lm \
+			-o build/try/$*/$$program || exit 1; done
+
 ##  make test       build and run all tests; SANITIZE=address or SANITIZE=thread with sanitizers
 .PHONY: test unit integration
 test:

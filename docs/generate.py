@@ -2,18 +2,33 @@
 """Writes the generated parts of the documents, or checks them.
 
     generate.py           writes them; needs build/ and the results of 'make labs'
-    generate.py --check   fails where one is stale, or a link or an anchor is dead
+    generate.py --check   fails where one is stale, a link or an anchor is dead, a command is
+                          too wide, a chapter too long, or a word of the glossary used too early
+    generate.py --count   how long each chapter is
+
+A chapter has these headings: The question, The idea, The lines that matter, Guess then see, Why,
+Write it, Exercises, Where it bites, Sources; below them, folded (<details>), the whole diff and
+what else there is. Stage 01 has no diff: it shows the whole program. A chapter of several parts
+has the first five and 'Where it bites' in each.
 
 A generated part stands between two comments, the first of which says what it is:
 
     <!-- diff 03 server 2-4 -->  hunks of the difference between a stage's program and the one
                                  before it; a chapter has to show each hunk once
+    <!-- lines 03 server         lines of that difference, each by a text that it has; 'TEXT ...
+    listen(listener,             OTHER' is all from the line with TEXT to the next with OTHER. For
+    -->                          the first stage they come from the program itself
     <!-- source 01 server echo -->  a function of a program, with its comment
     <!-- patch 04 -->            docs/exercises/04.diff, an answer in code
+    <!-- file trickle.py -->     docs/exercises/trickle.py
     <!-- try ... -->             commands, one in a line, and what they print; one that begins
                                  with '&' stays in the background, with '&-' without what it
-                                 logs at first; 'log' is what a server has logged since then,
-                                 and 'stop' stops it
+                                 logs at first; 'log' is what a server has logged since then
+                                 ('log %2': the second in the background), 'stop' stops it, and
+                                 'kill %2' the second. One that ends with a backslash goes on in
+                                 the next line. What still runs at the end is stopped. The parts
+                                 of a document are run one after another on one host, as somebody
+                                 would type them
     <!-- lab 03 backlog -->      what a part of a lab found: table, verdict, pictures
     <!-- tour -->                the table at the end of 'make tour'
     <!-- stages -->              the table of stages
@@ -28,6 +43,8 @@ tests of the labs.
 
 import contextlib
 import difflib
+import itertools
+import json
 import os
 import platform
 import re
@@ -44,8 +61,13 @@ ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
 LABS = ROOT / "build" / "labs"
 STAGES = sorted(path.parent.name for path in ROOT.glob("[0-9][0-9]-*/server.c"))
-PART = re.compile(r"(<!-- (diff|source|patch|try|lab|tour|stages|machine)\b(.*?)-->\n)(.*?)(<!-- end -->)", re.S)
+# The stage that a stage is compared with, where it is not the one before it.
+BEFORE = {"09-event-loop": "07-binary-struct"}
+KINDS = "diff|lines|source|patch|file|try|lab|tour|stages|machine"
+PART = re.compile(rf"(<!-- ({KINDS})\b(.*?)-->\n)(.*?)(<!-- end -->)", re.S)
+FENCED = re.compile(r"^ *```.*?^ *```$", re.S | re.M)
 LIMIT = 20  # seconds, more than anything that is run here takes
+COLUMNS = 80  # of a command with its prompt
 
 
 class Failure(Exception):
@@ -57,7 +79,7 @@ class Failure(Exception):
 
 def hunks(stage, program):
     """The hunks of the difference to the stage before, each a list of lines."""
-    before = STAGES[STAGES.index(stage) - 1]
+    before = BEFORE.get(stage, STAGES[STAGES.index(stage) - 1])
     old, new = ((ROOT / name / f"{program}.c").read_text().splitlines() for name in (before, stage))
     found = []
     for line in list(difflib.unified_diff(old, new, n=3, lineterm=""))[2:]:
@@ -101,6 +123,42 @@ def missing_hunks(text):
                     yield f"diff {stage[:2]} {program} {number} is shown {times} times, not once"
 
 
+def position(words, text, lines, start=0):
+    """Where the first line with a text is; one that a stage changes before one that it does not."""
+    found = [i for i in range(start, len(lines)) if text in lines[i][1:]]
+    if not found:
+        raise Failure(f"lines {words}: there is no '{text}'")
+    return next((i for i in found if lines[i][0] in "+-"), found[0])
+
+
+def make_lines(words):
+    """Lines of a difference; "..." stands for what is left out between them."""
+    place, *texts = words.splitlines()
+    number, program = place.split()
+    stage = stage_of(number)
+    if stage == STAGES[0]:
+        found = [[" " + line for line in (ROOT / stage / f"{program}.c").read_text().splitlines()]]
+    else:
+        found = [hunk[1:] for hunk in hunks(stage, program)]
+    lines = [line for hunk in found for line in [*hunk, "@"]]
+    shown, end = [], None
+    for text in texts:
+        first, _, last = text.partition(" ... ")
+        start = position(words, first.strip(), lines)
+        until = position(words, last.strip(), lines, start) if last else start
+        if "@" in lines[start:until]:
+            raise Failure(f"lines {words}: '{text}' goes beyond one hunk")
+        if end is not None and start != end + 1:
+            shown.append(" ...")
+        shown += lines[start : until + 1]
+        end = until
+    if stage == STAGES[0]:
+        return fence("c", "\n".join(line[1:] for line in shown))
+    if not any(line[0] in "+-" for line in shown):
+        raise Failure(f"lines {words}: the stage does not change them")
+    return fence("diff", "\n".join(shown))
+
+
 def make_source(words):
     number, program, function = words.split()
     lines = (ROOT / stage_of(number) / f"{program}.c").read_text().splitlines()
@@ -119,11 +177,23 @@ def make_patch(name):
     return fence("diff", (DOCS / "exercises" / f"{name}.diff").read_text())
 
 
+def make_file(name):
+    language = {".py": "python", ".c": "c"}.get(Path(name).suffix, "text")
+    return fence(language, (DOCS / "exercises" / name).read_text())
+
+
 # ---- commands ----
 
 
 def fence(language, text):
     return f"```{language}\n{text.rstrip()}\n```\n"
+
+
+def without_repetition(lines):
+    """Of a line that comes more than twice the first two, and "..." for the others."""
+    for _, group in itertools.groupby(lines):
+        same = list(group)
+        yield from same if len(same) < 3 else [*same[:2], "..."]
 
 
 class Background:
@@ -133,46 +203,60 @@ class Background:
     def __init__(self, command, folder, number):
         self.log_path = folder / f"log-{number}"
         self.seen = 0
-        self.is_server = "/client " not in command
+        self.is_server = "/server" in command
         with open(self.log_path, "wb") as log:
             self.process = subprocess.Popen(
-                ["sh", "-c", f"exec {command}"],
+                ["sh", "-c", command if "|" in command else f"exec {command}"],
                 cwd=ROOT,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE if self.is_server else log,
                 stderr=log,
                 text=True,
+                start_new_session=True,
             )
         self.first_line = self.process.stdout.readline().rstrip() if self.is_server else ""
 
     def news(self):
-        """What it has logged since it was last asked; waits until it has nothing more to say."""
+        """What it has logged since it was last asked; waits until it has nothing more to say, or
+        says the same again and again."""
         size = -1
-        while size != self.log_path.stat().st_size:
+        end = time.monotonic() + 1
+        while size != self.log_path.stat().st_size and time.monotonic() < end:
             size = self.log_path.stat().st_size
             time.sleep(0.2)
         text = self.log_path.read_text()
         news, self.seen = text[self.seen :], len(text)
-        return news.rstrip()
+        return "\n".join(without_repetition(news.splitlines()))
+
+    def runs(self):
+        return self.process.poll() is None
 
     def stop(self):
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
+        """As a shell ends a job: all the programs of it."""
+        if self.runs():
+            os.killpg(self.process.pid, signal.SIGTERM)
         self.process.wait(LIMIT)
 
 
-def run_commands(script):
-    """Runs the commands of a part, on the client's host of a wire, where nothing is in the way
-    and all ports are free. Returns what a person would see in the terminal."""
+def run_commands(scripts):
+    """Runs the commands of parts one after another, on the client's host of a wire, where nothing
+    is in the way and all ports are free. Returns what a person would see in the terminal, for
+    each part."""
     with tempfile.TemporaryDirectory() as folder:
         inner = [sys.executable, __file__, "--commands", folder]
         wire = [ROOT / "build" / "wire", "--", *inner]
         done = subprocess.run(
-            wire, input=script, capture_output=True, text=True, cwd=ROOT, timeout=120, check=False
+            wire,
+            input=json.dumps(scripts),
+            capture_output=True,
+            text=True,
+            cwd=ROOT,
+            timeout=170,
+            check=False,
         )
         if done.returncode != 0:
-            raise Failure(f"commands:\n{script}\n{done.stdout}{done.stderr}")
-        return done.stdout
+            raise Failure(f"commands: {done.stdout}{done.stderr}")
+        return json.loads(done.stdout)
 
 
 def run_in_front(command, folder, number):
@@ -194,33 +278,39 @@ def run_in_front(command, folder, number):
 
 
 def commands_inside(folder):
-    """Reads commands, prints them and what they print."""
+    """Reads the commands of parts, runs them, and prints what a terminal would show."""
+    numbers = itertools.count()
+    print(json.dumps([terminal(script, folder, numbers) for script in json.load(sys.stdin)]))
+
+
+def terminal(script, folder, numbers):
+    """The commands of one part, and what they print."""
     started, lines = [], []
-    for number, line in enumerate(sys.stdin.read().strip().splitlines()):
-        command = line.strip()
-        servers = [program for program in started if program.is_server]
+    for line in re.split(r"(?<!\\)\n", script.strip()):
+        command, shown = line.strip(), line.strip().replace("\\\n", "\\\n> ")
+        number = next(numbers)
+        servers = [program for program in started if program.is_server and program.runs()]
         if command.startswith("&"):
             whole = not command.startswith("&-")
-            command = command.lstrip("&- ")
+            command, shown = command.lstrip("&- "), shown.lstrip("&- ")
             program = Background(command, folder, number)
             started.append(program)
             news = program.news()
-            lines += [f"$ {command} &", program.first_line, news if whole or not news else "..."]
-        elif command == "log":
-            lines.append(servers[-1].news())
-        elif command == "stop":
-            servers[-1].stop()
-            lines += ["$ kill %1", servers[-1].news()]
-            started.remove(servers[-1])
+            lines += [f"$ {shown} &", program.first_line, news if whole or not news else "..."]
+        elif re.fullmatch(r"log( %\d+)?", command):
+            job = started.index(servers[-1]) if command == "log" else int(command[5:]) - 1
+            lines.append(started[job].news())
+        elif command == "stop" or re.fullmatch(r"kill %\d+", command):
+            job = started.index(servers[-1]) if command == "stop" else int(command[6:]) - 1
+            started[job].stop()
+            lines += [f"$ kill %{job + 1}", started[job].news()]
         else:
-            lines += [f"$ {command}", run_in_front(command, folder, number)]
+            lines += [f"$ {shown}", run_in_front(command, folder, number)]
+    if any(program.runs() for program in started):
+        lines.append("$ kill $(jobs -p)")
     for program in started:
         program.stop()
-    print("\n".join(line for line in lines if line))
-
-
-def make_try(script):
-    return fence("console", run_commands(script))
+    return "\n".join(line for line in lines if line)
 
 
 # ---- labs ----
@@ -232,6 +322,15 @@ def lab_files(words):
     if not (folder / f"{part}.txt").exists():
         raise Failure(f"lab {words}: no such results; 'make labs' makes them")
     return number, part, folder
+
+
+def folded(command):
+    """A command that is too wide, as one would type it in several lines."""
+    lines = [command]
+    while len(lines[-1]) > COLUMNS:
+        space = lines[-1].rfind(" ", 0, COLUMNS - 2)
+        lines[-1:] = [f"{lines[-1][:space]} \\", "> " + lines[-1][space + 1 :]]
+    return "\n".join(lines)
 
 
 def markdown_table(lines):
@@ -246,14 +345,15 @@ def make_lab(words):
     lines = (folder / f"{part}.txt").read_text().strip().splitlines()
     for line in lines[1:]:
         if re.match(r"  \w*\$ ", line):
-            commands.append(line.strip())
+            commands.append(folded(line.strip()))
         elif re.match(r"  (NOT SEEN|FAILED|not shown here)", line):
             raise Failure(f"lab {words}: {line.strip()}")
         elif line.startswith("  ("):
             where += f"*{line.strip()}*\n\n"
         elif line.startswith("  seen: "):
             verdicts.append(line.strip())
-    text = f"### {lines[0]}\n\n"
+    # No heading: a part may be folded.
+    text = f"**{lines[0]}**\n\n"
     text += where
     if commands:
         text += fence("console", "\n".join(commands)) + "\n"
@@ -321,9 +421,10 @@ def make_stages(_):
 
 MAKERS = {
     "diff": make_diff,
+    "lines": make_lines,
     "source": make_source,
     "patch": make_patch,
-    "try": make_try,
+    "file": make_file,
     "lab": make_lab,
     "tour": make_tour,
     "stages": make_stages,
@@ -340,9 +441,15 @@ def documents():
 
 def write(path):
     text = path.read_text()
-    path.write_text(
-        PART.sub(lambda part: part[1] + MAKERS[part[2]](part[3].strip()) + part[5], text)
-    )
+    scripts = [part[3] for part in PART.finditer(text) if part[2] == "try"]
+    outputs = iter(run_commands(scripts) if scripts else [])
+
+    def fresh(part):
+        if part[2] == "try":
+            return part[1] + fence("console", next(outputs)) + part[5]
+        return part[1] + MAKERS[part[2]](part[3].strip()) + part[5]
+
+    path.write_text(PART.sub(fresh, text))
 
 
 def shape(text):
@@ -372,18 +479,29 @@ def can_compare(script):
 def check_part(part, recorded):
     """What is wrong with a generated part; None where nothing is."""
     kind, words = part[2], part[3].strip()
-    if kind in ("diff", "source", "patch", "stages"):
-        fresh, old = MAKERS[kind](words), recorded
-    elif kind == "try" and can_compare(words):
-        fresh, old = shape(make_try(words)), shape(recorded)
-    else:
-        fresh = old = recorded
-        if not recorded.strip():
-            return f"{kind} {words}: it is empty; 'make docs' writes it"
+    if kind in ("diff", "lines", "source", "patch", "file", "stages"):
+        return difference(part, recorded, MAKERS[kind](words))
+    return None if recorded.strip() else f"{kind} {words}: it is empty; 'make docs' writes it"
+
+
+def check_commands(parts):
+    """What is wrong with the recorded output of commands."""
+    parts = [part for part in parts if part[4].strip() and can_compare(part[3])]
+    outputs = run_commands([part[3] for part in parts]) if parts else []
+    compared = [
+        difference(part, shape(part[4]), shape(fence("console", output)))
+        for part, output in zip(parts, outputs)
+    ]
+    return "\n\n".join(what for what in compared if what)
+
+
+def difference(part, old, fresh):
+    """What 'make docs' would change in a part; None where it is nothing."""
     if fresh == old:
         return None
     lines = difflib.unified_diff(old.splitlines(), fresh.splitlines(), "document", "now", lineterm="")
-    return f"{kind} {words}: 'make docs' would write something else:\n" + "\n".join(lines)
+    what = f"{part[2]} {part[3].strip()}: 'make docs' would write something else:"
+    return "\n".join([what, *lines])
 
 
 def anchors(path):
@@ -410,16 +528,131 @@ def dead_links(path):
             yield f"{target}: there is no such heading"
 
 
-def check():
+# ---- a chapter's measure ----
+
+FOLD = re.compile(r"<details>.*?</details>", re.S)
+PARTS = "The question"  # a heading of the third level where a chapter has parts
+WORDS, LINES = 1300, 90
+LINES_OF = {"01": 250}  # it shows two whole programs
+WORDS_OF_A_PART, LINES_OF_A_PART = 600, 45
+
+
+def chapters():
+    return sorted(DOCS.glob("[0-9][0-9]-*.md"))
+
+
+def unfolded(text):
+    """A document without what is folded away and without comments."""
+    return re.sub(r"<!--.*?-->\n?", "", FOLD.sub("", text), flags=re.S)
+
+
+def prose(text):
+    """The text of a document that is neither code nor a table nor a picture."""
+    return re.sub(r"^(\||!\[).*$", "", FENCED.sub("", text), flags=re.M)
+
+
+def measure(text):
+    """(words of prose, lines of code and output and rows of tables)"""
+    plain = re.sub(r"\]\([^)]*\)", "]", prose(text))
+    words = sum(1 for word in plain.split() if re.search(r"\w", word))
+    fenced = sum(block.strip().count("\n") - 1 for block in FENCED.findall(text))
+    rows = re.findall(r"^\|(?! ?---)", FENCED.sub("", text), re.M)
+    return words, fenced + len(rows)
+
+
+def measured(path):
+    """(name, text, most words, most lines) of a chapter, or of each of its parts and of what is
+    outside of them."""
+    text = unfolded(path.read_text())
+    sections = re.split(r"^(?=## )", text, flags=re.M)
+    parts = [section for section in sections if f"\n### {PARTS}\n" in section]
+    if not parts:
+        yield path.name, text, WORDS, LINES_OF.get(path.name[:2], LINES)
+        return
+    for part in parts:
+        yield f"{path.name}, {part.splitlines()[0][3:]}", part, WORDS_OF_A_PART, LINES_OF_A_PART
+    rest = "".join(section for section in sections if section not in parts)
+    yield f"{path.name}, beside its parts", rest, WORDS_OF_A_PART, LINES_OF_A_PART
+
+
+def count():
+    """Prints how long each chapter is. Returns what is too long."""
     failures = []
+    print(f"{'outside of what is folded away':45}  words of prose  lines of code and output")
+    for path in chapters():
+        for name, text, most_words, most_lines in measured(path):
+            words, lines = measure(text)
+            print(f"{name:45}  {words:5} of {most_words:4}    {lines:4} of {most_lines}")
+            if words > most_words or lines > most_lines:
+                failures.append((path, f"{name} is too long: {words} words, {lines} lines"))
+    return failures
+
+
+def wide_commands(path):
+    for block in FENCED.findall(path.read_text()):
+        for line in block.splitlines():
+            if len(line) > COLUMNS and re.match(r"(\w*\$|>) ", line):
+                yield f"{len(line)} columns, {COLUMNS} are the most: {line}"
+
+
+# ---- the glossary ----
+
+
+def glossary():
+    """(forms, number of the chapter that teaches it) of each word, as '### word, other form' and
+    'Chapter [03](...)' below it say."""
+    path = DOCS / "glossary.md"
+    entries = re.split(r"^### ", path.read_text(), flags=re.M)[1:] if path.exists() else []
+    for entry in entries:
+        title, _, text = entry.partition("\n")
+        chapter = re.search(r"Chapter \[(\d\d)\]\(\1-[\w-]+\.md", text)
+        yield title.split(", "), chapter[1] if chapter else None
+
+
+def uses(forms, text):
+    """The paragraphs of a text that use a word; one with a capital letter is a word of its own."""
+    pattern = "|".join(
+        re.escape(form) if re.search("[A-Z]", form) else f"(?i:{re.escape(form)})"
+        for form in sorted(forms, key=len, reverse=True)
+    )
+    for paragraph in re.split(r"\n\s*\n", text):
+        if re.search(rf"(?<![\w-])({pattern})(?![\w-])", paragraph):
+            yield paragraph
+
+
+def words_too_early():
+    """(document, what) for each word of the glossary that a chapter uses before the one that
+    teaches it, and does not name that one in the same paragraph; and for each that its chapter
+    does not use."""
+    texts = {path: prose(unfolded(path.read_text())) for path in chapters()}
+    for forms, chapter in glossary():
+        if chapter is None:
+            yield DOCS / "glossary.md", f"{forms[0]}: 'Chapter [NN](NN-name.md).' is missing"
+            continue
+        for path, text in texts.items():
+            number = path.name[:2]
+            names = rf"(?i:stages?|chapters?) (\d\d,? (and )?)*{chapter}|{chapter}-[\w-]+"
+            if number < chapter:
+                for paragraph in uses(forms, text):
+                    if not re.search(names, paragraph):
+                        yield path, f"'{forms[0]}' is of chapter {chapter}: {paragraph}"
+            elif number == chapter and not any(uses(forms, text)):
+                yield path, f"'{forms[0]}', says the glossary, is explained here, and is not"
+
+
+def check():
+    failures = [*count(), *words_too_early()]
     with ThreadPoolExecutor(4) as pool:
         checks = []
         for path in documents():
             text = path.read_text()
-            for part in PART.finditer(text):
-                checks.append((path, pool.submit(check_part, part, part[4])))
+            parts = list(PART.finditer(text))
+            checks.append((path, pool.submit(check_commands, [p for p in parts if p[2] == "try"])))
+            checks += [(path, pool.submit(check_part, part, part[4])) for part in parts]
             failures += [(path, what) for what in missing_hunks(text)]
             failures += [(path, what) for what in dead_links(path)]
+            if path in chapters():
+                failures += [(path, what) for what in wide_commands(path)]
             if len(re.findall(r"<!-- end -->", text)) != len(PART.findall(text)):
                 failures.append((path, "a generated part is not closed, or of no known kind"))
         for path, outcome in checks:
@@ -439,6 +672,8 @@ def main():
         commands_inside(Path(sys.argv[2]))
     elif sys.argv[1:] == ["--check"]:
         return check()
+    elif sys.argv[1:] == ["--count"]:
+        return 1 if count() else 0
     else:
         only = sys.argv[1:]
         for path in documents():

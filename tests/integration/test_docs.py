@@ -29,21 +29,33 @@ def test_there_is_a_chapter_for_each_stage():
     assert [path.stem for path in CHAPTERS] == stages
 
 
-SECTIONS = ["Try it", "What you see", "Why", "The change", "Where it bites", "Exercises", "Sources"]
+PART = ["The question", "The idea", "The lines that matter", "Guess, then see", "Why"]
+REST = ["Write it", "Exercises", "Where it bites", "Sources"]
 
 
 @pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
 def test_a_chapter_has_all_its_sections_in_order(path):
-    text = path.read_text(encoding="utf-8")
-    expected = list(SECTIONS)
+    text = re.sub(r"^```.*?^```$", "", path.read_text(encoding="utf-8"), flags=re.S | re.M)
+    unfolded = re.sub(r"<details>.*?</details>", "", text, flags=re.S)
+    sections = re.split(r"^## ", unfolded, flags=re.M)[1:]
+    parts = [section for section in sections if "\n### The question\n" in section]
+    for part in parts:
+        found = [heading for heading in re.findall(r"^### (.*)$", part, re.M) if heading in PART]
+        assert found in (PART, [heading for heading in PART if heading != "The lines that matter"])
+        assert "\n### Where it bites\n" in part
+    expected = [] if parts else list(PART)
     if path.stem.startswith("01"):
-        expected[3] = "The program"
-    assert re.findall(r"^## (.*)$", text, re.M) == expected
-    assert re.match(r"# \d\d .*\n\n\*.*?\?\*\n", text, re.S), "a chapter opens with its question"
-    answers = text.count("<details><summary>Answer</summary>")
-    exercises = len(re.findall(r"^\*\*\d\.\*\*", text, re.M))
-    assert 4 <= exercises <= 6
-    assert answers == exercises == text.count("</details>")
+        expected.append("The program")
+    expected += [heading for heading in REST if not parts or heading != "Where it bites"]
+    rest = [section.splitlines()[0] for section in sections if section not in parts]
+    assert rest == expected
+    exercises = text[text.index("\n## Exercises\n") :]
+    exercises = exercises[: exercises.index("\n## ", 1)]
+    numbers = re.findall(r"^\*\*(\d)\.\*\*", exercises, re.M)
+    assert numbers == [str(number) for number in range(1, len(numbers) + 1)]
+    assert 4 <= len(numbers) <= 6
+    assert len(numbers) == exercises.count("<details><summary>Answer</summary>")
+    assert text.count("<details>") == text.count("</details>")
 
 
 @pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
@@ -109,6 +121,12 @@ def test_the_copy_is_sound(copy):
         ("docs/02-reuseaddr.md", "](03-listen-queue.md)", "](03-listen-queue.md#no)", "#no"),
         ("docs/exercises/07.diff", "SIZED_LIMIT = 1000", "SIZED_LIMIT = 999", "patch 07"),
         ("docs/05-bufsize.md", "pictures/05-window-plot.svg", "pictures/none.svg", "none.svg"),
+        ("02-reuseaddr/server.c", "SO_REUSEADDR, reuse_addr", "SO_REUSEADDR, true", "lines 02"),
+        ("docs/02-reuseaddr.md", "## Why\n", "## Why\n\n" + "word " * 1300, "too long"),
+        ("docs/02-reuseaddr.md", "## Why\n", "## Why\n\n```\n" + "x\n" * 90 + "```\n", "too long"),
+        ("docs/02-reuseaddr.md", "## Why\n", f"```\n$ {'x' * 79}\n```\n\n## Why\n", "81 columns"),
+        ("docs/01-basic.md", "## Why\n", "## Why\n\nA TIME_WAIT.\n", "'TIME_WAIT' is of chapter 02"),
+        ("docs/glossary.md", "### TIME_WAIT\n", "### TIME_WEIGHT\n", "says the glossary"),
     ],
 )
 def test_a_fault_is_found(copy, path, old, new, says):
