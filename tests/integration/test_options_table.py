@@ -6,11 +6,13 @@ import errno
 import json
 import os
 import re
+import select
 import shutil
 import socket
 import struct
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -238,8 +240,8 @@ def first_stage(is_named):
 
 
 def stage_of(path):
-    """01 to 08 for the programs, the lab and the tests of a stage; labs for all others."""
-    found = re.match(r"(?:tests/labs/|tests/integration/test_)?(0[1-8])[-_]", str(path))
+    """01 to 09 for the programs, the lab and the tests of a stage; labs for all others."""
+    found = re.match(r"(?:tests/labs/|tests/integration/test_)?(0[1-9])[-_]", str(path))
     return found[1] if found else "labs"
 
 
@@ -390,9 +392,8 @@ def test_at_the_other_level_it_is_something_else(fresh, name):
 
 WHEN = {
     "before bind",
-    "before listen",
     "before connect",
-    "before listen or connect",
+    "on a listener",
     "before each recv",
     "any time",
 }
@@ -416,7 +417,9 @@ def test_when_it_can_be_set(fresh, listener, name):
         with socket.create_connection(plain.getsockname()) as connection:
             results["connected"] = put(connection, name, value)
     refused = [state for state, error in results.items() if error]
-    if when in ("before listen", "before connect") and refused:
+    if when == "on a listener":
+        assert refused == ["connected"]
+    elif when == "before connect" and refused:
         assert "connected" in refused and "fresh" not in refused
     else:
         assert not refused, f"{name}, {when}: refused when {refused}"
@@ -585,7 +588,7 @@ def test_the_usual_default_is_what_a_new_network_starts_with(views, name):
 
 
 def test_what_is_set_at_the_wrong_level():
-    for meant, row in table("Others are none:").items():
+    for meant, row in table("These are not errors:").items():
         victim = row["what is set instead"].strip("`")
         other = LEVELS[row["written with"].strip("`")]
         assert other != level(meant)
@@ -636,6 +639,67 @@ def test_a_negative_time_is_no_time(listener):
     with pytest.raises(BlockingIOError):
         listener.accept()
     assert put(listener, "SO_RCVTIMEO", struct.pack("@ll", 0, 1_000_000)) == errno.EDOM
+
+
+def test_a_small_receive_buffer_before_the_handshake_limits_the_window_for_good():
+    """And one that is set for the first time on the accepted socket does not."""
+
+    def offered_scale(on_listener):
+        with socket.socket() as server:
+            if on_listener:
+                assert put(server, "SO_RCVBUF", struct.pack("@i", on_listener)) == 0
+            server.bind(("127.0.0.1", 0))
+            server.listen()
+            with socket.create_connection(server.getsockname()) as client:
+                accepted, _ = server.accept()
+                with accepted:
+                    assert put(accepted, "SO_RCVBUF", struct.pack("@i", 1 << 20)) == 0
+                    return get(client, "TCP_INFO")[6] & 15
+
+    assert offered_scale(8192) == 0
+    assert offered_scale(None) >= offered_scale(1 << 20) > 0
+
+
+SO_BUF_LOCK = 72
+
+
+@pytest.mark.parametrize("given_back", [False, True])
+def test_a_size_that_was_set_can_be_given_back(given_back):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        client = socket.create_connection(listener.getsockname())
+        server, _ = listener.accept()
+    with client, server:
+        assert put(server, "SO_RCVBUF", struct.pack("@i", 16384)) == 0
+        assert said("SO_RCVBUF", get(server, "SO_RCVBUF")) == "32768"
+        if given_back:
+            try:
+                server.setsockopt(socket.SOL_SOCKET, SO_BUF_LOCK, 0)
+            except OSError:
+                pytest.skip("SO_BUF_LOCK is of Linux 5.14")
+        size = 20_000_000
+        sender = threading.Thread(target=client.sendall, args=[bytes(size)])
+        sender.start()
+        while size > 0:
+            size -= len(server.recv(1 << 20))
+        sender.join()
+        grown = struct.unpack("@i", get(server, "SO_RCVBUF"))[0] > 32768
+        assert grown == given_back
+
+
+def test_a_user_timeout_ends_a_live_peer_that_does_not_read(listener):
+    """Whose kernel answers every probe of the closed window. Without it the connection stays."""
+    listener.listen()
+    for milliseconds in (300, 0):
+        with socket.create_connection(listener.getsockname()) as client:
+            assert put(client, "TCP_USER_TIMEOUT", struct.pack("@i", milliseconds)) == 0
+            client.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    client.send(bytes(1 << 16))
+            watch = select.poll()
+            watch.register(client, 0)
+            ended = watch.poll(10_000 if milliseconds else 2_000)
+            assert bool(ended) == (milliseconds > 0)
 
 
 def test_an_error_is_read_once(fresh, listener):
