@@ -56,10 +56,10 @@ def start(request, server_program, tmp_path):
     the test is over; a report of a sanitizer in its log is a failure."""
     servers = []
 
-    def start_server(*options, program=None, port=0, ready=True, limits=None):
+    def start_server(*options, program=None, port=0, ready=True, **settings):
         arguments = ["--port", port, *options]
         log = tmp_path / f"server-{len(servers)}.log"
-        server = Server(program or server_program, arguments, log, limits)
+        server = Server(program or server_program, arguments, log, **settings)
         servers.append(server)
         request.node.reports.append(server)
         return server.read_ready_line() if ready else server

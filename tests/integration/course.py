@@ -34,8 +34,10 @@ def wait_until(condition, what, limit=LIMIT):
 class Server:
     """A running server: started, ready, with its log in a file."""
 
-    def __init__(self, program, arguments, log_path, limits=None):
-        self.command = [str(program), *map(str, arguments)]
+    def __init__(self, program, arguments, log_path, limits=None, before=(), stderr=None):
+        """before is a command that executes the server; stderr a descriptor, if the log is not
+        to go into a file."""
+        self.command = [*before, str(program), *map(str, arguments)]
         self.log_path = Path(log_path)
         self.after_ready = b""
         self.address = None
@@ -44,7 +46,7 @@ class Server:
                 self.command,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
-                stderr=log,
+                stderr=log if stderr is None else stderr,
                 preexec_fn=limits,
             )
 

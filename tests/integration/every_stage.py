@@ -1,15 +1,18 @@
 """What every stage keeps to. A stage's test file inherits it: class TestEveryStage(EveryStage)."""
 
 import os
+import pty
 import random
 import re
 import resource
+import select
 import shutil
 import signal
 import socket
 import struct
 import subprocess
 import threading
+from pathlib import Path
 
 import pytest
 from course import LIMIT, check_exchange, is_closed, receive, receive_all, reset, run, wait_until
@@ -83,6 +86,94 @@ def stuck(server):
     return connection
 
 
+class UnreadPipe:
+    """A pipe for a log that nobody reads until the test does. Closed with its scope."""
+
+    def __enter__(self):
+        self.out, self.into = os.pipe()
+        os.set_blocking(self.out, False)
+        return self
+
+    def __exit__(self, *_):
+        os.close(self.out)
+        os.close(self.into)
+
+    def fill(self):
+        # Opened again: O_NONBLOCK on the end that the server has would be the server's too.
+        end = os.open(f"/proc/self/fd/{self.into}", os.O_WRONLY | os.O_NONBLOCK)
+        for size in (65536, 1):
+            try:
+                while True:
+                    os.write(end, b"#" * size)
+            except BlockingIOError:
+                pass
+        os.close(end)
+
+    def read(self):
+        """What is in there, but for what filled it."""
+        data = b""
+        try:
+            while part := os.read(self.out, 65536):
+                data += part
+        except BlockingIOError:
+            pass
+        return data.decode().replace("#", "")
+
+
+class EchoServer:
+    """Answers one client, and keeps what came from it."""
+
+    def __enter__(self):
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.listener.settimeout(LIMIT)
+        self.port = self.listener.getsockname()[1]
+        self.received = b""
+        self.thread = threading.Thread(target=self.serve)
+        self.thread.start()
+        return self
+
+    def serve(self):
+        try:
+            connection, _ = self.listener.accept()
+            with connection:
+                while part := connection.recv(4096):
+                    self.received += part
+                    connection.sendall(part)
+        except OSError:
+            pass
+
+    def __exit__(self, *_):
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.thread.join()
+        self.listener.close()
+
+
+def redirected(how):
+    """A command to put before another one, which then has this redirection."""
+    return ["sh", "-c", f'exec "$@" {how}', "sh"]
+
+
+def run_into_closed_pipe(command, stdin=b""):
+    """Runs a command whose stdout is a pipe that nobody reads any more."""
+    out, into = os.pipe()
+    os.close(out)
+    try:
+        return subprocess.run(
+            [str(part) for part in command],
+            input=stdin,
+            stdout=into,
+            stderr=subprocess.PIPE,
+            timeout=60,
+            check=False,
+        )
+    finally:
+        os.close(into)
+
+
+# Every way to close some of stdin, stdout and stderr.
+CLOSED = ["<&-", ">&-", "2>&-", "<&- >&-", "<&- 2>&-", ">&- 2>&-", "<&- >&- 2>&-"]
+
+
 class EveryStage:
     # What keeps an answer under way from holding up a stop for long.
     short_grace = ()
@@ -137,13 +228,116 @@ class EveryStage:
         assert second.wait() == 1
         assert f"bind 127.0.0.1:{first.port}: Address already in use" in second.log
 
-    def test_stdout_that_takes_nothing(self, server_program):
-        with open("/dev/full", "wb") as full:
-            done = subprocess.run(
-                [server_program, "--port", "0"], stdout=full, stderr=subprocess.PIPE, timeout=20
-            )
-        assert done.returncode == 1
-        assert done.stderr, "expected a line that says why"
+    def test_who_has_the_port(self, start):
+        first = start()
+        second = start(port=first.port, ready=False)
+        assert second.wait() == 1
+        holder = "/".join(Path(os.readlink(f"/proc/{first.pid}/exe")).parts[-2:])
+        assert re.search(
+            rf"{re.escape(holder)}, pid {first.pid}, is listening there\n"
+            rf".*bind 127\.0\.0\.1:{first.port}: Address already in use\n$",
+            second.log,
+        )
+
+    def test_who_has_the_port_when_it_was_built_again(self, start, server_program, tmp_path):
+        copy = tmp_path / "77-copied" / "server"
+        copy.parent.mkdir()
+        shutil.copy(server_program, copy)
+        first = start(program=copy)
+        copy.unlink()
+        second = start(port=first.port, ready=False)
+        assert second.wait() == 1
+        assert f" 77-copied/server, pid {first.pid}, is listening there\n" in second.log
+
+    # Output that cannot be written.
+
+    @pytest.mark.parametrize("arguments", [["--port", "0"], ["--help"]])
+    def test_a_full_disk(self, server_program, arguments):
+        result = run([*redirected(">/dev/full"), server_program, *arguments])
+        assert result.status == 1, result.report()
+        assert "No space left on device" in result.err.splitlines()[-1], result.report()
+
+    @pytest.mark.parametrize("arguments", [["--port", "0"], ["--help"]])
+    def test_a_closed_pipe(self, server_program, arguments):
+        done = run_into_closed_pipe([server_program, *arguments])
+        assert done.returncode == 1, f"exit status {done.returncode}, expected 1"
+        assert b"Broken pipe" in done.stderr.splitlines()[-1]
+
+    # Descriptors that are closed from the beginning: no socket may take their place.
+
+    @pytest.mark.parametrize("closed", CLOSED)
+    def test_closed_descriptors(self, start, closed):
+        server = start("-v", before=redirected(closed), ready=False)
+        if ">&-" in closed.split():
+            assert server.wait() == 1, "the ready line cannot be printed"
+            assert "2>&-" in closed or "stdout: Bad file descriptor" in server.log
+            return
+        server.read_ready_line()
+        with server.connect() as first, server.connect() as second:
+            for connection in (first, second):
+                check_exchange(connection, b"Hello")
+                connection.shutdown(socket.SHUT_WR)
+                rest = receive_all(connection)
+                assert rest == b"", f"more than the answer came: {rest!r}"
+        assert server.stop()[0] == 0
+
+    # A log that nobody reads.
+
+    def test_a_log_that_nobody_reads(self, start):
+        with UnreadPipe() as log:
+            log.fill()
+            server = start("-v", stderr=log.into)
+            for number in range(20):
+                with server.connect() as connection:
+                    check_exchange(connection, b"client %d" % number)
+            assert os.get_blocking(log.into), "O_NONBLOCK was set for all who have this pipe"
+            text = log.read()
+            with server.connect() as connection:
+                check_exchange(connection, b"Hello")
+            assert server.stop()[0] == 0
+            lines = (text + log.read()).splitlines()
+        assert re.fullmatch(PREFIX + r"lines lost: \d+; .*", lines[0]), lines
+        for line in lines:
+            assert re.match(PREFIX, line), f"expected '[program(pid), thread(tid)] …': {line!r}"
+        assert any(line.endswith(" connected") for line in lines), lines
+
+    def test_a_stop_while_nobody_reads_the_log(self, start):
+        """Every client that is served at once has a line to log, and so has who stops it."""
+        with UnreadPipe() as log:
+            server = start(*self.short_grace, stderr=log.into)
+            descriptors = server.descriptors()
+            log.fill()
+            clients = [server.connect() for _ in range(50)]
+            wait_until(lambda: server.descriptors() > descriptors, "a client being accepted")
+            status, seconds = server.stop()
+            for client in clients:
+                client.close()
+        assert status == 0
+        most = float(self.short_grace[1]) + 2 if self.short_grace else 1
+        assert seconds < most, f"{seconds:.1f} s, expected less than {most}"
+
+    def test_a_terminal_after_control_s(self, start):
+        master, slave = pty.openpty()
+        writable = select.poll()
+        writable.register(slave, select.POLLOUT)
+        os.write(master, b"\x13")
+        wait_until(lambda: not writable.poll(0), "the terminal being stopped")
+        server = start(stderr=slave)
+        with server.connect() as connection:
+            check_exchange(connection, b"Hello")
+        assert server.stop()[0] == 0
+        os.close(slave)
+        os.close(master)
+
+    def test_a_log_whose_reader_has_gone(self, start):
+        out, into = os.pipe()
+        server = start(stderr=into)
+        os.close(into)
+        os.close(out)
+        for _ in range(3):
+            with server.connect() as connection:
+                check_exchange(connection, b"Hello")
+        assert server.stop()[0] == 0
 
     # The command line.
 
@@ -456,3 +650,35 @@ class EveryStage:
         result = run([client_program, *arguments, "Hello"])
         assert result.status == 2, result.report()
         assert arguments[0] in result.err, result.report()
+
+    def test_client_output_that_cannot_be_written(self, client_program, start):
+        for arguments in (["--help"], ["--port", start().port, "Hello"]):
+            result = run([*redirected(">/dev/full"), client_program, *arguments])
+            assert result.status == 1, result.report()
+            assert "No space left on device" in result.err.splitlines()[-1], result.report()
+
+            done = run_into_closed_pipe([client_program, *arguments])
+            assert done.returncode == 1, f"exit status {done.returncode}, expected 1"
+            assert b"Broken pipe" in done.stderr.splitlines()[-1]
+
+    @pytest.mark.parametrize("closed", CLOSED)
+    def test_client_with_closed_descriptors(self, client_program, closed):
+        with EchoServer() as server:
+            result = run(
+                [*redirected(closed), client_program, "-v", "--port", server.port, "Hello"]
+            )
+        if ">&-" in closed.split():
+            assert result.status == 1, result.report()
+            assert server.received in (b"", b"Hello")
+            assert "2>&-" in closed or "Bad file descriptor" in result.err, result.report()
+        else:
+            assert (result.status, result.out) == (0, b"Hello"), result.report()
+            assert server.received == b"Hello"
+
+    @pytest.mark.parametrize("closed", [how for how in CLOSED if "<&-" in how])
+    def test_client_without_stdin_to_read(self, client_program, closed):
+        with EchoServer() as server:
+            result = run([*redirected(closed), client_program, "-v", "--port", server.port])
+        assert result.status == 1, result.report()
+        assert result.out == b"" and server.received == b""
+        assert "2>&-" in closed or "Bad file descriptor" in result.err, result.report()
