@@ -628,6 +628,13 @@ def test_a_command_that_is_not_there(start_wire):
     assert "./no-such-command: No such file or directory" in wire.log
 
 
+def test_a_command_is_ended_by_sigpipe_as_ever(start_wire):
+    wire = start_wire(command=["grep", "SigIgn", "/proc/self/status"])
+    text = wire.end()
+    wire.skip_if_refused()
+    assert not int(text.split()[1], 16) & 1 << (signal.SIGPIPE - 1), text
+
+
 def test_without_a_command_it_is_a_shell(start_wire):
     wire = start_wire(env={**os.environ, "SHELL": "/bin/sh"})
 
