@@ -42,6 +42,7 @@ def test_both_servers_have_to_set_it(start, old, new):
     second = start("--reuse-addr", new, port=first.port, ready=False)
     assert second.wait() == 1, f"--reuse-addr {old}, then {new}: expected bind to fail"
     assert f"bind 127.0.0.1:{first.port}: Address already in use" in second.log
+    assert "is listening there" not in second.log
 
 
 @pytest.mark.idea

@@ -165,6 +165,18 @@ def test_client_holds_connections_until_it_is_stopped(start, client_program):
     wait_until(lambda: table_row(server.port).waiting == 0, "the accept queue being empty")
 
 
+def test_client_holds_more_than_the_soft_limit_of_descriptors(start, client_program, tmp_path):
+    few = ["sh", "-c", 'ulimit -Sn 20 && exec "$@"', "sh"]
+    command = [*few, client_program, "--port", str(start().port), "--connections", "40"]
+    with open(tmp_path / "log", "wb") as log, subprocess.Popen(command, stderr=log) as holder:
+        wait_until(
+            lambda: b"holding 40" in (tmp_path / "log").read_bytes() or holder.poll() is not None,
+            "40 connections, or the client's end",
+        )
+        holder.terminate()
+        assert holder.wait(20) == 0, (tmp_path / "log").read_text()
+
+
 def test_client_that_holds_ends_with_0(start, client_program, tmp_path):
     server = start()
     with open(tmp_path / "log", "wb") as log:
