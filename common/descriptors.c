@@ -22,7 +22,7 @@ static void open_own_stderr(void)
         return;
     int access = fcntl(STDERR_FILENO, F_GETFL) & O_ACCMODE;
     int own = open("/proc/self/fd/2", access | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
-    if (own < 0)
+    if (own < 0) /* another user's: then the log can only ask if there is room, and write */
         return;
     dup2(own, STDERR_FILENO);
     close(own);
