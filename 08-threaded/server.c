@@ -296,8 +296,10 @@ static void *client_thread(void *argument)
 
 static void prepare_threads(void)
 {
-    size_t stack = 64 * 1024 > PTHREAD_STACK_MIN ? 64 * 1024 : (size_t)PTHREAD_STACK_MIN;
+    size_t stack = (size_t)PTHREAD_STACK_MIN;
 
+    if (stack < 65536)
+        stack = 65536;
     sem_init(&places, 0, (unsigned)max_clients);
     take_place();
     allow_sockets(max_clients);

@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <math.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -70,11 +69,11 @@ static void wake_accept(void)
 static bool signal_within(double seconds)
 {
     sigset_t signals = stop_signals();
-    int64_t start = clock_ns();
+    int64_t end = clock_ns() + (int64_t)(seconds * 1e9);
 
-    for (double rest = seconds; rest > 0; rest = seconds - clock_seconds_since(start)) {
-        struct timespec time = {.tv_sec = (time_t)rest};
-        time.tv_nsec = (long)((rest - floor(rest)) * 1e9);
+    for (int64_t rest; (rest = end - clock_ns()) > 0;) {
+        struct timespec time = {.tv_sec = (time_t)(rest / 1000000000),
+                                .tv_nsec = (long)(rest % 1000000000)};
         if (sigtimedwait(&signals, NULL, &time) > 0)
             return true;
     }
