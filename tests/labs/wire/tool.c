@@ -138,13 +138,11 @@ static void hold_signals(void)
     sigaddset(&signals, SIGHUP);
     sigaddset(&signals, SIGCHLD);
     sigprocmask(SIG_BLOCK, &signals, &signals_before);
-    signal(SIGPIPE, SIG_IGN);
 }
 
 static void release_signals(void)
 {
     sigprocmask(SIG_SETMASK, &signals_before, NULL);
-    signal(SIGPIPE, SIG_DFL);
 }
 
 /* Waits until the child has ended, whose exit status then is in *status, or until a signal asks
