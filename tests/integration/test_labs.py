@@ -287,6 +287,101 @@ def test_colour_only_on_a_terminal(build, tmp_path, no_color):
     assert b"\033" not in (tmp_path / "labs" / "07" / "byte-order.txt").read_bytes()
 
 
+class Terminal:
+    """A lab on a terminal, and somebody who answers what it asks."""
+
+    def __init__(self, command, **environment):
+        keep = {name: value for name, value in os.environ.items() if name not in ("CI", "ASK")}
+        self.out = b""
+        self.terminal, inside = pty.openpty()
+        self.process = subprocess.Popen(
+            command,
+            stdin=inside,
+            stdout=inside,
+            stderr=subprocess.DEVNULL,
+            env={**keep, "NO_COLOR": "1", **environment},
+        )
+        os.close(inside)
+
+    def read_until(self, text):
+        """What was said up to the text, or to the end."""
+        while text not in self.out:
+            try:
+                self.out += os.read(self.terminal, 65536)
+            except OSError:  # nobody has the other side open any more
+                break
+        said, _, self.out = self.out.partition(text)
+        return said.decode().replace("\r", "")
+
+    def type(self, line):
+        os.write(self.terminal, line.encode() + b"\n")
+
+    def end(self):
+        said = self.read_until(b"no such text")
+        os.close(self.terminal)
+        return said, self.process.wait(60)
+
+
+@pytest.fixture
+def cut_short(build, tmp_path):
+    lab_07 = build / "tests" / "labs" / "07-binary-struct"
+    return [lab_07, "--part", "cut-short", "--build", build, "--results", tmp_path / "labs"]
+
+
+@pytest.mark.parametrize(
+    "guess, verdict", [("22", "near"), ("32", "not near"), ("nonsense\n22", "near")]
+)
+def test_a_part_asks_before_it_tells(cut_short, guess, verdict):
+    terminal = Terminal(cut_short)
+    before = terminal.read_until(b"Enter to skip: ")
+    assert "Guess first: A client sends a record" in before
+    assert "seen: " not in before and "server$" not in before
+    terminal.type(guess)
+    said, status = terminal.end()
+    assert status == 0, said
+    assert f"your guess: {guess[-2:]} bytes; measured: 22: {verdict}\n" in said
+    assert f"your guesses: {int(verdict == 'near')} of 1 were near\n" in said
+
+
+@pytest.mark.parametrize("letter, near", [("b", 1), ("A", 0)])
+def test_a_choice(cut_short, letter, near):
+    terminal = Terminal([word if word != "cut-short" else "upper" for word in cut_short])
+    assert "b  it becomes another number\n" in terminal.read_until(b"Enter to skip: ")
+    terminal.type(letter)
+    said, status = terminal.end()
+    assert status == 0, said
+    assert f"your guess: {letter.lower()}; what was seen: b, it becomes another" in said
+    assert f"your guesses: {near} of 1 were near\n" in said
+
+
+def test_who_does_not_want_to_guess(cut_short):
+    terminal = Terminal(cut_short)
+    terminal.read_until(b"Enter to skip: ")
+    terminal.type("")
+    said, status = terminal.end()
+    assert status == 0, said
+    assert "seen: " in said and "guess" not in said
+
+
+@pytest.mark.parametrize("environment", [{"ASK": "0"}, {"CI": "true"}, {"quick": "on"}])
+def test_nothing_is_asked(cut_short, environment):
+    quick = environment.pop("quick", "off")
+    words = [word if word != "cut-short" or quick == "off" else "upper" for word in cut_short]
+    said, status = Terminal([*words, "--quick", quick], **environment).end()
+    assert status == 0, said
+    assert "seen: " in said and "uess" not in said
+
+
+def test_commands_fit_80_columns(build, tmp_path):
+    command = [build / "tests" / "labs" / "07-binary-struct", "--quick", "on", "--build", build]
+    said, status = Terminal([*command, "--results", tmp_path / "labs"]).end()
+    assert status == 0, said
+    commands = re.findall(r"(?m)^  \w*\$ (?:.*\\\n)*.*", said)
+    assert any("\\\n" in line for line in commands), said
+    for line in "\n".join(commands).splitlines():
+        assert len(line) <= 80, line
+
+
 def test_an_unknown_part_is_a_wrong_command_line(lab):
     result = lab("07-binary-struct", "--part", "nonsense")
     assert result.status == 2

@@ -109,10 +109,21 @@ class Wire(Program):
 
         return wait_until(look, "a process on the server's host")
 
-    def join(self, command):
-        """Starts a command on the server's host."""
+    def keeper_of_a_watch(self):
+        """The same where there is no command: its child is all there is."""
+
+        def look():
+            self.skip_if_refused()
+            with contextlib.suppress(OSError):
+                return next((keeper for keeper in children(self.process.pid)), None)
+            return None
+
+        return wait_until(look, "a process on the server's host")
+
+    def join(self, command, keeper=None, *options):
+        """Starts a command on the server's host, if the options do not say otherwise."""
         with open(self.log_path, "ab") as log:
-            words = [self.tool, "--join", self.keeper(), "--", *command]
+            words = [self.tool, "--join", keeper or self.keeper(), *options, "--", *command]
             self.joined.append(Program(words, log, **self.who))
         return self.joined[-1]
 
@@ -161,16 +172,22 @@ def converse(start_wire):
     must not end before the server's has said something: its second line of stdin never comes,
     but its end does."""
 
-    def start(client, server, *options, who=None, **how):
+    def start(client, server, *options, who=None, live=False, **how):
         words = json.dumps(how)
         python = [sys.executable, "-ISc"]
-        wire = start_wire(*options, command=[*python, client, words], **(who or {})).ready()
+        wire = start_wire(*options, command=[*python, client, words], **(who or {}))
+        if live:
+            assert CLIENT in wire.line(), "the hosts above the lines"
+        wire.ready()
         other = wire.join([*python, server, words])
         assert other.line() == "ready", wire.report()
         other.go()
         wire.go()
         theirs = other.line()
         ours, _, rest = wire.end().partition("\n")
+        if live:
+            rest = f"{ours}\n{rest}".replace("null\n", "", 1)
+            ours = "null"
         assert wire.process.returncode == 0, wire.report()
         return json.loads(ours), json.loads(theirs), rest
 
@@ -508,6 +525,76 @@ def test_a_picture_of_nothing(start_wire, tmp_path):
     assert svg_labels(svg) == []
 
 
+def test_the_picture_tells_the_headers(converse, tmp_path):
+    svg = tmp_path / "svg"
+    converse(TALK, ANSWER, "--svg", svg, times=1, size=5, answer=3)
+    titles = [title.text for title in ET.parse(svg).iter("{http://www.w3.org/2000/svg}title")]
+    assert titles[0] == "All segments"
+    assert re.match(r"SYN, port \d+ to 9000\nsequence number 0 \(\d+\)\n", titles[1])
+    assert re.search(r"options: MSS 1460, SACK permitted, time stamps \d+ 0, window", titles[1])
+    data = next(title for title in titles if title.startswith("PSH ACK"))
+    assert re.search(r"\nacknowledgement number 1 \(\d+\)\n5 bytes of data\nwindow \d+", data)
+
+
+def test_watching_a_command(converse):
+    """Each segment is drawn, with the same words as in the end; the command's own output is
+    between them."""
+    ours, _, rest = converse(TALK, ANSWER, "--watch", "on", times=1, size=5, answer=3, live=True)
+    assert ours is None
+    labels = ladder_labels(rest)
+    assert labels[:4] == ["SYN", "SYN ACK", "ACK 1", "PSH ACK, 5 bytes: 1 to 5"], rest
+    assert labels.count("FIN ACK") == 2, rest
+
+
+ECHO_ONCE = """
+import socket
+with socket.create_server(("10.0.0.2", 9000)) as listener:
+    print("ready", flush=True)
+    tcp, _ = listener.accept()
+    while data := tcp.recv(100):
+        tcp.sendall(data)
+"""
+
+CONNECT = """
+import socket, sys
+tcp = socket.create_connection(("10.0.0.2", 9000), timeout=20)
+print("connected", flush=True)
+sys.stdin.readline()
+tcp.sendall(b"Hello")
+assert tcp.recv(100) == b"Hello"
+print("answered", flush=True)
+sys.stdin.readline()
+"""
+
+
+def test_watching_in_a_terminal_of_its_own(start_wire, build):
+    wire = start_wire("--watch", "on")
+
+    def said():
+        wire.skip_if_refused()
+        return re.findall(r"--join (\d+)( --on client)?\n", wire.log)
+
+    wait_until(lambda: len(said()) == 2, "--join for both hosts in the log")
+    keeper = wire.keeper_of_a_watch()
+    assert said() == [(str(keeper), ""), (str(keeper), " --on client")]
+    server = wire.join([sys.executable, "-ISc", ECHO_ONCE], keeper)
+    assert server.line() == "ready", wire.report()
+    client = wire.join([sys.executable, "-ISc", CONNECT], keeper, "--on", "client")
+    assert client.line() == "connected", wire.report()
+
+    # What is there is drawn at once, and not when the next segment comes.
+    assert CLIENT in wire.line() and "ACK" not in wire.line()
+    assert "SYN ACK" in wire.line()
+    assert "ACK 1" in wire.line()
+    client.go()
+    assert client.line() == "answered", wire.report()
+    assert "PSH ACK, 5 bytes: 1 to 5" in wire.line()
+    wire.process.send_signal(signal.SIGINT)
+    wire.end()
+    assert wire.process.returncode == 0, wire.report()
+    assert client.process.wait(LIMIT) == 128 + signal.SIGKILL
+
+
 # The tool.
 
 
@@ -710,6 +797,8 @@ def test_an_ordinary_user_may(converse, start_wire, build):
         ("--seed", "-1"),
         ("--join", "0"),
         ("--ladder", "maybe"),
+        ("--watch", "maybe"),
+        ("--on", "wire"),
         ("--no-such-option", "1"),
     ],
 )

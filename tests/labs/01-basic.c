@@ -70,6 +70,7 @@ static void show_stream(void)
     lab_row("10000 bytes at once\t%d\t%d", sends_of_one, receives_of_one);
     lab_row("2 times 3 bytes\t2\t%d", receives_of_two);
     lab_table_end();
+    lab_answer(receives_of_one);
     lab_verdict(sends_of_one == 1 && receives_of_one > 1,
                 "one send arrived in %d calls of recv, which take at most 4096 bytes each here: "
                 "a stream has no messages",
@@ -128,6 +129,7 @@ static void show_half_close(void)
     lab_table_end();
     lab_ladder(NULL,
                &(struct ladder){.title = "Half-close: the reply comes after the client's FIN"});
+    lab_answer((double)without);
     lab_verdict(without == 0 && resets > 0 && with == SIZE,
                 "to a closed socket no reply can come: it is answered with a reset; after "
                 "shutdown(SHUT_WR) all %zu bytes of the reply still came",
@@ -202,6 +204,7 @@ static void show_lost_reply(void)
     lab_row("recv to end of file, shutdown(SHUT_WR), close()\t%zu of %d\t%s", with, SIZE,
             careful_error == 0 ? "end of file" : error_text(careful_error).text);
     lab_table_end();
+    lab_answer((double)without);
     bool seen =
         without < SIZE && careless_error == ECONNRESET && with == SIZE && careful_error == 0;
     lab_timed_verdict(seen, 10,
@@ -221,15 +224,26 @@ static const struct part parts[] = {
     {.name = "stream",
      .question = "Does one send arrive as one recv?",
      .run = show_stream,
+     .guess = "A client sends 10000 bytes in one call. The server asks for 4096 at a time: how "
+              "many calls of recv bring them?",
+     .unit = "calls of recv",
+     .near = 0.4,
      .quick = true},
     {.name = "half-close",
      .question = "Can a client say that it is done, and still listen?",
      .run = show_half_close,
+     .guess = "A client sends 2000 bytes and calls close(), before the answer is there. How many "
+              "bytes of the answer does it receive?",
+     .unit = "bytes",
      .needs_wire = true,
      .delay_ns = 10 * MILLISECOND},
     {.name = "lost-reply",
      .question = "What if a server closes while there is still data to read?",
      .run = show_lost_reply,
+     .guess = "A server has read 100 of 100000 bytes, sends 100000 and closes. A round trip is 20 "
+              "ms. How many of them does the client receive?",
+     .unit = "bytes",
+     .near = 0.5,
      .delay_ns = 10 * MILLISECOND,
      .needs_wire = true,
      .quick = true},

@@ -94,6 +94,7 @@ static void show_restart(void)
     add_row("02, option off", "02, option on", "server", only_new);
     add_row("02, option on", "02, option off", "server", only_old);
     lab_table_end();
+    lab_answer(without.ready ? 0 : 2);
     bool seen = !without.ready && without.time_wait[HOST_SERVER] > 50 && with.ready &&
                 with.time_wait[HOST_SERVER] > 50;
     lab_verdict(seen, "with SO_REUSEADDR a server restarts over TIME_WAIT; without it, it would "
@@ -146,6 +147,7 @@ static void show_spread(void)
     }
     lab_table_end();
     plot_end();
+    lab_answer(least);
     lab_verdict(answered == CLIENTS && sum == CLIENTS && least > CLIENTS * 15 / 100 &&
                     most < CLIENTS * 35 / 100,
                 "the kernel spread %d connections over the servers: %d to %d each", sum, least,
@@ -198,6 +200,7 @@ static void show_death(void)
     for (int i = 0; i < settings; i++)
         lab_row("%d\t%d\t%d\t%d", i, reset[i], ended[i], connected[i]);
     lab_table_end();
+    lab_answer(reset[0]);
     if (!can_migrate) {
         lab_verdict(reset[0] > 5, "who waited in the queue of the server that died was reset");
         lab_setting_not_here("net.ipv4.tcp_migrate_req");
@@ -212,13 +215,24 @@ static const struct part parts[] = {
     {.name = "restart",
      .question = "A server is stopped while a client is connected. Can it start again at once?",
      .run = show_restart,
+     .guess =
+         "Stage 01 is stopped while a client is connected. When can it start again on its port?",
+     .choices =
+         (const char *const[]){"at once", "once the client has closed too", "a minute later", NULL},
      .quick = true},
     {.name = "spread",
      .question = "Four servers share a port: who gets the connections?",
-     .run = show_spread},
+     .run = show_spread,
+     .guess = "1000 connections, four servers: how many get to the one with the fewest?",
+     .unit = "connections",
+     .near = 0.1},
     {.name = "death",
      .question = "What becomes of those who wait at a server that dies?",
      .run = show_death,
+     .guess =
+         "40 clients wait at two servers, and one of them is killed. How many clients are reset?",
+     .unit = "clients",
+     .near = 0.5,
      .needs_wire = true},
     {.name = NULL},
 };

@@ -84,6 +84,7 @@ static void show_backlog(void)
         program_show(false);
     }
     lab_table_end();
+    lab_answer(connected[2]);
     lab_verdict(all, "backlog b lets b + 1 wait; each SYN beyond adds to ListenOverflows");
     if (all) {
         char text[2][64];
@@ -149,6 +150,7 @@ static void show_next_client(void)
     lab_table("a place was free after\tSYNs\tthe last of them after\tthe reply came after");
     lab_row("%.1f s\t%d\t%.2f s\t%.2f s", seconds[0], syns, seconds[1], seconds[2]);
     lab_table_end();
+    lab_answer(seconds[2]);
     lab_verdict(status == 0 && syns > 1 && seconds[1] > seconds[0] && seconds[2] > seconds[1],
                 "nobody tells the client: it is let in when its own next SYN finds room");
     lab_look("client$ ss -tano state syn-sent   (how long until the next SYN)");
@@ -240,6 +242,7 @@ static void show_abort(void)
     for (int i = 0; i < 2; i++)
         lab_row("%d\t%d\t%d\t%d", i, connected[i], at_server[i], reset[i]);
     lab_table_end();
+    lab_answer(connected[0]);
     lab_verdict(
         connected[0] == 3 && at_server[0] == 2 && reset[0] == 0,
         "0: two clients are connected, and half open at the server: accept never sees them");
@@ -260,6 +263,7 @@ static void show_clamp(void)
     lab_table("asked\tnet.core.somaxconn\teffective, as the server says\tconnected");
     lab_row("65535\t16\t%.0f\t%d", effective, crowd.connected);
     lab_table_end();
+    lab_answer(crowd.connected);
     lab_verdict(effective == 16 && crowd.connected == 17,
                 "the kernel cuts the backlog to net.core.somaxconn, without an error");
     lab_look("server$ sysctl net.core.somaxconn; ss -ltn   (Send-Q of a listener is its backlog)");
@@ -316,6 +320,7 @@ static void show_syn_queue(void)
     for (int i = 0; i < 2; i++)
         lab_row("%d\t8\t%d\t%ld\t%ld", i, half_open[i], dropped[i], sent[i]);
     lab_table_end();
+    lab_answer(half_open[0]);
     lab_verdict(half_open[0] < 12 && dropped[0] > 25 && sent[0] == 0,
                 "0: a full SYN queue drops all further SYNs");
     lab_verdict(half_open[1] < 12 && sent[1] > 25 && dropped[1] == 0,
@@ -328,26 +333,43 @@ static const struct part parts[] = {
     {.name = "backlog",
      .question = "How many clients can wait while the server is busy?",
      .run = show_backlog,
+     .guess =
+         "A server with --backlog 4 is busy with a client. Of ten others, how many are connected?",
+     .unit = "clients",
      .needs_wire = true,
      .quick = true},
     {.name = "next-client",
      .question = "What does the client see that comes to a full queue?",
      .run = show_next_client,
+     .guess = "A client comes to a full queue, and 2.5 s later there is room. When, in seconds "
+              "from its first SYN, is it answered?",
+     .unit = "seconds",
+     .near = 0.1,
      .delay_ns = 10 * MILLISECOND,
      .needs_wire = true,
      .waits = true},
     {.name = "abort",
      .question = "Connected, but only at one end?",
      .run = show_abort,
+     .guess = "Three handshakes are under way, and one place is left. How many clients think that "
+              "they are connected?",
+     .unit = "clients",
      .delay_ns = 5 * MILLISECOND,
      .needs_wire = true},
     {.name = "clamp",
      .question = "Can a backlog be as large as one likes?",
      .run = show_clamp,
+     .guess = "A server asks for a backlog of 65535, and net.core.somaxconn is 16. Of 22 clients, "
+              "how many are connected?",
+     .unit = "clients",
      .needs_wire = true},
     {.name = "syn-queue",
      .question = "What if handshakes begin and never end?",
      .run = show_syn_queue,
+     .guess = "A server has a backlog of 8. 40 SYNs come, and no handshake is ever complete. How "
+              "many are half open?",
+     .unit = "half-open connections",
+     .near = 0.25,
      .needs_wire = true},
     {.name = NULL},
 };

@@ -39,6 +39,7 @@ static void show_silent(void)
     if (waited && with->status == 0 && ms >= given_up * 1e3)
         lab_too_slow("a client behind a time-out of %g s had its reply after %.1f s", timeout,
                      ms / 1e3);
+    lab_answer(ms);
     bool seen = waited && with->status == 0 && ms > timeout * 900;
     lab_verdict(seen, "behind a silent client, stage 03 was still waiting when the other gave up; "
                       "stage 04 waits for its --timeout");
@@ -96,6 +97,7 @@ static void show_reads_nothing(void)
     lab_row("stage 04, --timeout 0.5\t%s",
             closed_with ? "has closed the connection: timed out" : "still waits in send");
     lab_table_end();
+    lab_answer(closed_without ? 0 : 2);
     lab_verdict(!closed_without && closed_with,
                 "SO_SNDTIMEO ends a send that finds no room; without it the server still waited");
     lab_look("server$ ss -tn 'sport = :9999'   (Send-Q and Recv-Q are full)");
@@ -175,6 +177,7 @@ static void show_syns(int linear, int due_count)
     bool fits = compare_schedule("SYN", due, due_count, times, count);
     bool failed = client->status != 0 && program_count(client, "timed out") > 0;
     failed = failed && seconds > 6.5 && seconds < 10;
+    lab_answer(seconds);
     if (linear == 0)
         lab_timed_verdict(fits && failed && count == due_count, 150,
                           "%d SYNs, each after twice the wait; connect gave up after %.1f s: "
@@ -234,6 +237,7 @@ static void show_syn_acks(void)
     int count = times_of(HOST_SERVER, SEGMENT_SYN | SEGMENT_ACK, times, 16);
     lab_ladder(NULL, &(struct ladder){.title = "The last segment of the handshake never comes"});
     bool fits = compare_schedule("SYN ACK", due, 3, times, count);
+    lab_answer(seconds);
     lab_timed_verdict(
         fits && promised == 7 && seconds > 6.5 && seconds < 9, 150,
         "after %.1f s the server forgot the handshake; stage 04 says: longest handshake "
@@ -332,6 +336,7 @@ static void show_user_timeout(void)
     else
         lab_row("stage 04, --user-timeout 1\tnot within 10 s");
     lab_table_end();
+    lab_answer(with);
     lab_verdict(without == 0 && with > 0.9,
                 "TCP_USER_TIMEOUT gives up its time after the first retransmission");
     lab_look("server$ ss -tno   (the timer 'on', and the retransmissions behind it)");
@@ -341,10 +346,18 @@ static const struct part parts[] = {
     {.name = "silent",
      .question = "A client connects and says nothing. How long do others wait?",
      .run = show_silent,
+     .guess = "Behind the silent client comes another, to a server with --timeout 0.5. After how "
+              "many milliseconds does it have its reply?",
+     .unit = "milliseconds",
+     .near = 0.25,
      .quick = true},
     {.name = "reads-nothing",
      .question = "And a client that never reads its answers?",
      .run = show_reads_nothing,
+     .guess = "A client sends and never reads. What does the server of stage 03 do?",
+     .choices =
+         (const char *const[]){"it closes the connection", "it drops the answers, and goes on",
+                               "it waits, and serves nobody else", NULL},
      .waits = true},
     {.name = "connect-timeout",
      .question = "The server cannot be reached. How long does connect try?",
@@ -354,6 +367,9 @@ static const struct part parts[] = {
     {.name = "syns",
      .question = "When does an unanswered SYN go out again? (tcp_syn_retries = 2)",
      .run = show_doubling_syns,
+     .guess = "With tcp_syn_retries = 2, after how many seconds does connect give up?",
+     .unit = "seconds",
+     .near = 0.15,
      .needs_wire = true,
      .waits = true},
     {.name = "linear-syns",
@@ -364,11 +380,19 @@ static const struct part parts[] = {
     {.name = "syn-acks",
      .question = "And an unanswered SYN ACK? (tcp_synack_retries = 2)",
      .run = show_syn_acks,
+     .guess = "With tcp_synack_retries = 2, for how many seconds does the server remember a "
+              "half-open handshake?",
+     .unit = "seconds",
+     .near = 0.2,
      .needs_wire = true,
      .waits = true},
     {.name = "user-timeout",
      .question = "The cable is cut in the middle of an answer. And then?",
      .run = show_user_timeout,
+     .guess =
+         "With --user-timeout 1, after how many seconds does the server give the connection up?",
+     .unit = "seconds",
+     .near = 0.25,
      .delay_ns = 5 * MILLISECOND,
      .needs_wire = true,
      .waits = true},

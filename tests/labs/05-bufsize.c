@@ -126,6 +126,7 @@ static void show_window(void)
                      "%.2f and %.2f",
                      rates[0], rates[2], windows[2], windows[0] / trips[trip_count - 1] / 1e3,
                      windows[2] / trips[trip_count - 1] / 1e3);
+    lab_answer(rates[2]);
     bool seen = below && windows_differ;
     lab_verdict(seen,
                 "no more than a window goes out in a round trip: window / round trip is the limit");
@@ -151,6 +152,7 @@ static void show_small_window(void)
                                 .at_most = 16});
     if (rate > 0 && rate <= 0.4 * most)
         lab_too_slow("%.3f MB/s, where the window allows %.3f", rate, most);
+    lab_answer(rate);
     lab_verdict(rate > 0 && rate < 1.2 * most,
                 "%.2f MB/s: after each window the client waits for the ACK, a round trip of 20 ms",
                 rate);
@@ -206,6 +208,7 @@ static void show_autotuning(void)
     lab_row("the kernel's\t%.0f KiB\t%.2f MB/s", tuned / 1024, rate);
     lab_table_end();
     plot_end();
+    lab_answer(rate);
     bool seen = tuned > 3 * fixed && rate > 2 * fixed_rate;
     if (!seen) {
         /* Would a larger window do any good here? */
@@ -240,6 +243,7 @@ static void show_sizes(void)
         program_show(false);
     }
     lab_table_end();
+    lab_answer(got[2]);
     lab_verdict(got[0] > 1 && (long)got[1] == 2 * asked[1] && (long)got[2] == 2 * asked[2] &&
                     (long)got[3] == 2 * most && (long)got[4] == 2 * most,
                 "the kernel doubles what is asked, after it has cut it to net.core.rmem_max, and "
@@ -354,6 +358,7 @@ static void show_deadlock(void)
     add_queue_row("04: sends first", &stuck, reply[0]);
     add_queue_row("05: both at once", &empty, reply[1]);
     lab_table_end();
+    lab_answer(waits ? 2 : 0);
     lab_verdict(waits && answered,
                 "when all buffers are full, a client that only sends and its server wait for each "
                 "other for ever; one that receives while it sends had its reply after %.2f s",
@@ -370,25 +375,40 @@ static const struct part parts[] = {
      .question = "A message larger than all buffers on the way: can a client send first, and "
                  "then receive?",
      .run = show_deadlock,
+     .guess = "A client sends a message of 8 MB to an echo server, and begins to receive when all "
+              "is sent. When does it have the reply?",
+     .choices = (const char *const[]){"in less than a second", "after some seconds", "never", NULL},
      .needs_wire = true,
      .quick = true},
     {.name = "sizes",
      .question = "What does the kernel make of the size it is asked for?",
-     .run = show_sizes},
+     .run = show_sizes,
+     .guess = "A program asks for a receive buffer of 65536 bytes. What does getsockopt say?",
+     .unit = "bytes"},
     {.name = "window",
      .question = "How fast can it be with a receive buffer of this size?",
      .run = show_window,
+     .guess = "A round trip takes 40 ms, and the receive buffer is 65536. How many MB/s can it be?",
+     .unit = "MB/s",
+     .near = 0.4,
      .delay_ns = 10 * MILLISECOND,
      .needs_wire = true,
      .quick = true},
     {.name = "small-window",
      .question = "What does that look like on the wire?",
      .run = show_small_window,
+     .guess = "A round trip takes 20 ms, and the receive buffer is 4096. How many MB/s can it be?",
+     .unit = "MB/s",
+     .near = 0.5,
      .delay_ns = 10 * MILLISECOND,
      .needs_wire = true},
     {.name = "autotuning",
      .question = "And if nobody sets a size?",
      .run = show_autotuning,
+     .guess = "At 40 ms and 100 Mbit/s a buffer of 65536 gives about 2 MB/s. And the one that the "
+              "kernel tunes itself?",
+     .unit = "MB/s",
+     .near = 0.3,
      .delay_ns = 20 * MILLISECOND,
      .needs_wire = true},
     {.name = NULL},

@@ -93,6 +93,7 @@ static void show_nagle(void)
     double whole = time_lines("--split off --nodelay off", false, "--split off --nodelay off");
     lab_table_end();
     bool seen = without > 20 && with < without / 5;
+    lab_answer(without);
     lab_timed_verdict(seen, 5,
                       "the second write waits for the ACK of the first, and that ACK is delayed: "
                       "%.0f ms; with TCP_NODELAY %.2f ms",
@@ -151,6 +152,7 @@ static void show_keepalive(void)
         lab_row("idle 1 s, interval 1 s, count %d\tis open", count);
     lab_table_end();
     bool seen = noticed && !noticed_without && seconds > limit - 0.5 && seconds < limit + 2;
+    lab_answer(seconds);
     lab_timed_verdict(
         seen, 250,
         "a peer that is gone is noticed after idle + interval * count = %d s; without "
@@ -236,6 +238,7 @@ static void show_fastopen(void)
     lab_table_end();
     bool seen = !with_syn[0] && !with_syn[1] && with_syn[2] && ms[2] > 0 && ms[2] < 0.7 * ms[0] &&
                 ms[1] > 0.7 * ms[0];
+    lab_answer(ms[2]);
     lab_timed_verdict(seen, 5,
                       "once the client has a cookie, the request saves one round trip: %.1f ms "
                       "become %.1f ms",
@@ -320,6 +323,7 @@ static void show_slow_start(void)
     }
     lab_table_end();
     plot_end();
+    lab_answer(segments[0]);
     lab_timed_verdict(doubles, 5,
                       "a new connection begins with %d segments, and doubles each round trip",
                       segments[0]);
@@ -374,6 +378,7 @@ static void show_after_idle(void)
     lab_row("1 (the default)\t%.1f ms", with);
     lab_row("0\t%.1f ms", without);
     lab_table_end();
+    lab_answer(with);
     lab_timed_verdict(without > 0 && with > 1.3 * without, 10,
                       "after a silence a connection starts slowly again, unless it is told not to");
     lab_look("server$ sysctl net.ipv4.tcp_slow_start_after_idle");
@@ -383,10 +388,18 @@ static const struct part parts[] = {
     {.name = "nagle",
      .question = "Two small writes, then a read. Why does that take 40 ms?",
      .run = show_nagle,
+     .guess = "A request goes out in two small writes, over a cable without any delay. How many "
+              "milliseconds until the answer is there?",
+     .unit = "milliseconds",
+     .near = 0.25,
      .quick = true},
     {.name = "keepalive",
      .question = "A client's cable is cut. When does the server notice?",
      .run = show_keepalive,
+     .guess = "Keep-alive with idle 1 s, interval 1 s and count 3: after how many seconds is the "
+              "connection closed?",
+     .unit = "seconds",
+     .near = 0.2,
      .delay_ns = MILLISECOND,
      .needs_wire = true,
      .quick = true,
@@ -394,17 +407,27 @@ static const struct part parts[] = {
     {.name = "fastopen",
      .question = "Can a request go out before the handshake is over?",
      .run = show_fastopen,
+     .guess = "A round trip takes 20 ms. From the first SYN to the reply a request takes 40 ms. "
+              "And with Fast Open and a cookie?",
+     .unit = "milliseconds",
+     .near = 0.15,
      .delay_ns = 10 * MILLISECOND,
      .needs_wire = true,
      .quick = true},
     {.name = "slow-start",
      .question = "How fast does a new connection begin?",
      .run = show_slow_start,
+     .guess = "How many segments does a new connection send before it waits for an ACK?",
+     .unit = "segments",
      .delay_ns = 20 * MILLISECOND,
      .needs_wire = true},
     {.name = "after-idle",
      .question = "And one that was silent for a while?",
      .run = show_after_idle,
+     .guess = "A message takes one round trip of 40 ms on a warm connection. How many milliseconds "
+              "after 1.5 s of silence?",
+     .unit = "milliseconds",
+     .near = 0.35,
      .delay_ns = 20 * MILLISECOND,
      .needs_wire = true,
      .waits = true},

@@ -128,6 +128,7 @@ static void show_framing(void)
         program_show(false);
     }
     lab_table_end();
+    lab_answer(whole_in_all);
     lab_verdict(as_expected && whole_in_all < records / 10,
                 "stage 07 had all %d records, however they came; a recv is one record only when "
                 "each comes alone",
@@ -161,6 +162,7 @@ static void show_cut_short(void)
     lab_row("%d bytes\t%zd bytes\trecord cut short: %.0f of %d bytes", RECORD_SIZE + 10, received,
             bytes, RECORD_SIZE);
     lab_table_end();
+    lab_answer((double)received);
     lab_verdict(received == RECORD_SIZE && bytes == 10,
                 "the whole record is answered, and the rest is no record: it is dropped, and told");
     lab_look("client$ printf 'ten bytes.' | nc -N 127.0.0.1 9999");
@@ -215,6 +217,7 @@ static void show_upper(void)
     lab_row("upper\t%s", answers[0]);
     lab_row("record\t%s", answers[1]);
     lab_table_end();
+    lab_answer(strncmp(answers[0], words, strcspn(words, " ")) == 0 ? 0 : 1);
     lab_verdict(strncmp(answers[0], "1094861636 AB", 13) == 0 &&
                     strcmp(answers[1], "1633837924 AB 7 -3 4 1.5") == 0,
                 "1633837924 is the bytes 'abcd': whoever puts packed bytes in upper case damages "
@@ -228,16 +231,27 @@ static const struct part parts[] = {
     {.name = "framing",
      .question = "Records of 22 bytes: does a recv bring one?",
      .run = show_framing,
+     .guess = "620 records come: 40 in one write each, 40 in two, 40 byte by byte, 500 in one "
+              "write. How often does a recv bring just one record?",
+     .unit = "records",
+     .near = 0.3,
      .quick = true},
     {.name = "cut-short",
      .question = "And if the stream ends in the middle of one?",
-     .run = show_cut_short},
+     .run = show_cut_short,
+     .guess =
+         "A client sends a record and 10 bytes of the next, and ends. How many bytes come back?",
+     .unit = "bytes"},
     {.name = "byte-order",
      .question = "What do the same bytes mean in the other byte order?",
      .run = show_byte_order},
     {.name = "upper",
      .question = "Why not just put the bytes in upper case?",
      .run = show_upper,
+     .guess = "The record 1633837924 ab 7 -3 4 1.5 is put in upper case, byte for byte. What "
+              "becomes of the first number?",
+     .choices = (const char *const[]){"it stays as it is", "it becomes another number",
+                                      "it can no longer be read", NULL},
      .quick = true},
     {.name = NULL},
 };

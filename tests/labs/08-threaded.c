@@ -53,6 +53,7 @@ static void show_silent(void)
     else
         lab_row("stage 08\t0\t-");
     lab_table_end();
+    lab_answer(served[0]);
     bool seen = served[0] == 0 && served[1] == 3;
     lab_verdict(seen, "a silent client stops all others at stage 07, and nobody at stage 08");
     if (seen) {
@@ -121,6 +122,7 @@ static void show_all_at_once(void)
     for (int i = 0; i < count; i++)
         plot_point(clients[i], threads[i]);
     plot_end();
+    lab_answer(threads[2]);
     lab_timed_verdict(one_by_one[2] > 4 * threads[2], 50,
                       "one at a time, each client costs all others a round trip: 100 took %.0f ms, "
                       "with threads %.0f ms",
@@ -186,6 +188,7 @@ static void show_speed(void)
     lab_timed_verdict(worst > 0.5, 10,
                       "stage 08 costs little beside the bare loop: %.2f of its requests at worst",
                       worst);
+    lab_answer(each);
     lab_verdict(sizes > 0 && each > 0 && each < 64,
                 "an idle client costs %.1f KiB of the process's memory", each);
     lab_look("make bench");
@@ -242,15 +245,25 @@ static const struct part parts[] = {
     {.name = "silent",
      .question = "One client says nothing. What of three others?",
      .run = show_silent,
+     .guess = "One client says nothing. Of three others at stage 07, how many have a reply within "
+              "a second?",
+     .unit = "clients",
      .quick = true},
     {.name = "all-at-once",
      .question = "How long until everybody is answered?",
      .run = show_all_at_once,
+     .guess = "100 clients come at once, and a round trip takes 2 ms. With a thread for each, "
+              "after how many milliseconds does the last have its reply?",
+     .unit = "milliseconds",
+     .near = 0.5,
      .delay_ns = MILLISECOND,
      .needs_wire = true},
     {.name = "speed",
      .question = "And what does a client cost, in time and in memory?",
-     .run = show_speed},
+     .run = show_speed,
+     .guess = "How many KiB of memory does an idle client cost stage 08?",
+     .unit = "KiB",
+     .near = 0.5},
     {.name = "limit", .question = "What if more come than --max-clients?", .run = show_limit},
     {.name = NULL},
 };

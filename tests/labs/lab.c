@@ -1,6 +1,7 @@
 #include "tests/labs/lab.h"
 
 #include <arpa/inet.h>
+#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <math.h>
@@ -12,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -26,7 +28,7 @@
 #include "common/sysctl.h"
 #include "tests/labs/program.h"
 
-enum { NOT_SHOWN = 77, LONGEST_PART = 120, MOST_PARTS = 16 };
+enum { NOT_SHOWN = 77, LONGEST_PART = 120, MOST_PARTS = 16, HEADING_LINES = 2 };
 
 bool lab_quick = false;
 struct wire *lab_wire = NULL;
@@ -46,6 +48,13 @@ static const struct option_spec options[] = {
 };
 
 static const char *lab_number;
+
+/* What a part's process tells the lab's: memory that both have. */
+static struct answer {
+    bool given;
+    double value;
+} * answers, *own_answer;
+
 static const struct part *part; /* the one that runs in this process */
 static int verdicts, verdicts_not_seen, verdicts_too_slow;
 
@@ -284,6 +293,11 @@ void lab_timed_verdict(bool seen, double bearable_ms, const char *format, ...)
            lab_lateness(), bearable_ms, text);
     verdicts++;
     verdicts_too_slow++;
+}
+
+void lab_answer(double answer)
+{
+    *own_answer = (struct answer){true, answer};
 }
 
 void lab_compare(const char *option, const char *without, const char *with, double factor)
@@ -829,7 +843,7 @@ static void run_part(void)
     alarm(LONGEST_PART);
     remove_own(lab_path(part->name, ".row").text); /* both are written bit by bit */
     remove_own(lab_path(part->name, ".pictures").text);
-    printf("\n%s\n", part->question);
+    printf("\n%s\n", part->question); /* HEADING_LINES */
     fflush(stdout);
     if (*refusal.text == '\0') {
         if (hosts_create(&refusal) < 0)
@@ -856,7 +870,7 @@ static void run_part(void)
 }
 
 /* Starts a part; what it says goes to the descriptor. */
-static pid_t start_part(const struct part *which, int output)
+static pid_t start_part(const struct part *which, struct answer *answer, int output)
 {
     fflush(stdout);
     pid_t parent = getpid(), child = fork();
@@ -870,18 +884,81 @@ static pid_t start_part(const struct part *which, int output)
         _exit(EXIT_FAILURE);
     dup2(output, STDOUT_FILENO);
     part = which;
+    own_answer = answer;
     run_part();
     return 0;
+}
+
+/* ---- on the terminal ---- */
+
+enum { COLUMNS = 80 };
+
+static void print_break(const char *behind, int indent)
+{
+    printf("%s\n%*s", behind, indent, "");
+}
+
+/* The words of a line, and between two of them a new line where it is needed, indented; behind
+   stands at the end of a line that is broken. */
+static void print_words(const char *line, const char *behind, int indent)
+{
+    int column = 0;
+
+    while (*line != '\0' && *line != '\n') {
+        size_t blanks = strspn(line, " "), word = strcspn(line + blanks, " \n");
+        const char *next = line + blanks + word;
+        if (strncmp(line + blanks, "--", 2) == 0 && *next == ' ' && next[1] != '-')
+            word += 1 + strcspn(next + 1, " \n"); /* an option and its value */
+        int width = width_of(line, blanks + word);
+        if (column > 0 && column + width + (int)strlen(behind) > COLUMNS) {
+            print_break(behind, indent);
+            column = indent - (int)blanks;
+            line += blanks;
+            blanks = 0;
+        }
+        printf("%.*s", (int)(blanks + word), line);
+        column += width;
+        line += blanks + word;
+    }
+}
+
+/* A line of what a part says, within 80 columns where that is possible. Commands stay commands;
+   prose is left to who reads it elsewhere than on a terminal. */
+static void print_fitting(const char *line, bool terminal)
+{
+    static const char look[] = "  look yourself: ";
+    const char *dollar = strstr(line, "$ ");
+
+    if (width_of(line, strcspn(line, "\n")) <= COLUMNS || strncmp(line, "   ", 3) == 0) {
+        printf("%.*s", (int)strcspn(line, "\n"), line);
+    } else if (strncmp(line, look, strlen(look)) == 0) {
+        print_break("  look yourself:", 4);
+        printf("%.*s", (int)strcspn(line + strlen(look), "\n"), line + strlen(look));
+    } else if (dollar != NULL && (size_t)(dollar - line) == strcspn(line + 2, "$ ") + 2) {
+        print_words(line, " \\", 6);
+    } else if (terminal) {
+        print_words(line, "", 4);
+    } else {
+        printf("%.*s", (int)strcspn(line, "\n"), line);
+    }
+}
+
+static void flush_stdout(void)
+{
+    if (fflush(stdout) != 0)
+        die("write to stdout");
 }
 
 /* On a terminal with its colours; they are never in a file. */
 static void print_line(const char *line)
 {
-    static int colours = -1;
+    static int terminal = -1, colours;
     const char *colour = "", *no_colour = getenv("NO_COLOR");
 
-    if (colours < 0)
-        colours = isatty(STDOUT_FILENO) && (no_colour == NULL || *no_colour == '\0');
+    if (terminal < 0) {
+        terminal = isatty(STDOUT_FILENO);
+        colours = terminal && (no_colour == NULL || *no_colour == '\0');
+    }
     if (colours && strncmp(line, "  seen:", 7) == 0)
         colour = "\033[32m";
     else if (colours &&
@@ -892,23 +969,101 @@ static void print_line(const char *line)
     else if (colours && *line != ' ' && *line != '\n')
         colour = "\033[1m";
     fputs(colour, stdout);
-    fputs(line, stdout);
+    print_fitting(line, terminal);
     fputs(*colour != '\0' ? "\033[0m" : "", stdout);
-    if (fflush(stdout) != 0)
-        die("write to stdout");
+    putchar('\n');
+    flush_stdout();
 }
 
-/* Passes on to the terminal, and to a file where there is one, what comes. */
-static void pass_on(FILE *from, FILE *copy)
+/* Passes on to the terminal, but for the first lines, and to a file where there is one, what
+   comes. */
+static void pass_on(FILE *from, FILE *copy, int hidden_lines)
 {
     char line[4096];
 
     while (fgets(line, sizeof line, from) != NULL) {
         if (copy != NULL)
             fputs(line, copy);
-        print_line(line);
+        if (hidden_lines-- <= 0)
+            print_line(line);
     }
     fclose(from);
+}
+
+/* ---- guessing first ---- */
+
+static bool asking;
+static int guesses, near_guesses;
+
+/* Only where somebody sits there, and not in a tour or a test. */
+static bool somebody_to_ask(void)
+{
+    const char *ask = getenv("ASK");
+
+    return !lab_quick && isatty(STDIN_FILENO) && isatty(STDOUT_FILENO) && getenv("CI") == NULL &&
+           (ask == NULL || strcmp(ask, "0") != 0);
+}
+
+/* What somebody wrote: a number, or the letter of a choice. False where it is neither. */
+static bool read_guess(const struct part *which, const char *line, double *guess)
+{
+    char *end;
+
+    if (which->choices == NULL) {
+        *guess = strtod(line, &end);
+        return end != line && isfinite(*guess);
+    }
+    for (int i = 0; which->choices[i] != NULL; i++)
+        if (tolower((unsigned char)*line) == 'a' + i && line[1 + strspn(line + 1, " ")] == '\n') {
+            *guess = i;
+            return true;
+        }
+    return false;
+}
+
+/* Puts the part's question; false where it was left unanswered. */
+static bool ask(const struct part *which, double *guess)
+{
+    char line[256];
+
+    print_line("");
+    print_line(which->question);
+    snprintf(line, sizeof line, "  Guess first: %s", which->guess);
+    print_words(line, "", 4);
+    putchar('\n');
+    for (int i = 0; which->choices != NULL && which->choices[i] != NULL; i++)
+        printf("    %c  %s\n", 'a' + i, which->choices[i]);
+    for (;;) {
+        if (which->choices != NULL)
+            printf("  A letter, or Enter to skip: ");
+        else
+            printf("  In %s, or Enter to skip: ", which->unit);
+        flush_stdout();
+        if (fgets(line, sizeof line, stdin) == NULL) {
+            asking = false;
+            putchar('\n');
+            return false;
+        }
+        if (line[strspn(line, " ")] == '\n')
+            return false;
+        if (read_guess(which, line + strspn(line, " "), guess))
+            return true;
+    }
+}
+
+static void compare_guess(const struct part *which, double guess, const struct answer *answer)
+{
+    if (!answer->given)
+        return;
+    bool near = fabs(guess - answer->value) <= which->near * fabs(answer->value);
+    if (which->choices != NULL)
+        printf("  your guess: %c; what was seen: %c, %s\n", 'a' + (int)guess,
+               'a' + (int)answer->value, which->choices[(int)answer->value]);
+    else
+        printf("  your guess: %g %s; measured: %.4g: %s\n", guess, which->unit, answer->value,
+               near ? "near" : "not near");
+    guesses++;
+    near_guesses += near;
 }
 
 /* Returns the part's status: 0, 1 or 77. */
@@ -927,7 +1082,7 @@ static int end_of_part(pid_t child, const struct part *which)
     return EXIT_FAILURE;
 }
 
-static int run_in_front(const struct part *which)
+static int run_in_front(const struct part *which, struct answer *answer, int hidden_lines)
 {
     int output[2];
     struct lab_path path = lab_path(which->name, ".txt");
@@ -935,27 +1090,27 @@ static int run_in_front(const struct part *which)
 
     if (pipe(output) < 0)
         die("pipe");
-    pid_t child = start_part(which, output[1]);
+    pid_t child = start_part(which, answer, output[1]);
     close(output[1]);
     FILE *said = fdopen(output[0], "r");
     if (said == NULL)
         die("fdopen");
-    pass_on(said, copy);
+    pass_on(said, copy, hidden_lines);
     finish(copy, path.text);
     return end_of_part(child, which);
 }
 
-static pid_t start_behind(const struct part *which)
+static pid_t start_behind(const struct part *which, struct answer *answer)
 {
     struct lab_path path = lab_path(which->name, ".txt");
     FILE *output = open_own(path.text, "we");
-    pid_t child = start_part(which, fileno(output));
+    pid_t child = start_part(which, answer, fileno(output));
 
     fclose(output);
     return child;
 }
 
-static int show_behind(pid_t child, const struct part *which)
+static int show_behind(pid_t child, const struct part *which, int hidden_lines)
 {
     struct lab_path path = lab_path(which->name, ".txt");
     int status = end_of_part(child, which);
@@ -963,7 +1118,7 @@ static int show_behind(pid_t child, const struct part *which)
 
     if (output == NULL)
         die("%s", path.text);
-    pass_on(output, NULL);
+    pass_on(output, NULL, hidden_lines);
     return status;
 }
 
@@ -1001,16 +1156,30 @@ int lab_main(int argc, char **argv, const char *number, const char *title, const
     if (sysctl_read("net.core.rmem_max", &lab_rmem_max) < 0)
         lab_rmem_max = 212992; /* the kernel's own default */
     probe_refusal();
+    asking = somebody_to_ask();
+    answers = mmap(NULL, MOST_PARTS * sizeof *answers, PROT_READ | PROT_WRITE,
+                   MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (answers == MAP_FAILED)
+        die("mmap");
 
     snprintf(line, sizeof line, "== lab %s: %s ==\n", number, title);
     print_line(line);
     for (int i = 0; parts[i].name != NULL; i++)
         if (belongs(&parts[i]) && parts[i].waits)
-            behind[i] = start_behind(&parts[i]);
+            behind[i] = start_behind(&parts[i], &answers[i]);
     for (int i = 0; parts[i].name != NULL; i++) {
         if (!belongs(&parts[i]))
             continue;
-        int status = behind[i] > 0 ? show_behind(behind[i], &parts[i]) : run_in_front(&parts[i]);
+        bool possible = *refusal.text == '\0' || !parts[i].needs_wire, asked = false;
+        double guess;
+        if (asking && possible && parts[i].guess != NULL)
+            asked = true;
+        bool guessed = asked && ask(&parts[i], &guess);
+        int hidden = asked ? HEADING_LINES : 0;
+        int status = behind[i] > 0 ? show_behind(behind[i], &parts[i], hidden)
+                                   : run_in_front(&parts[i], &answers[i], hidden);
+        if (guessed)
+            compare_guess(&parts[i], guess, &answers[i]);
         ran++;
         not_seen += status == EXIT_FAILURE;
         not_shown += status == NOT_SHOWN;
@@ -1024,7 +1193,8 @@ int lab_main(int argc, char **argv, const char *number, const char *title, const
     if (not_shown > 0)
         printf(", %d not shown here", not_shown);
     printf("; results in %s\n", lab_path("", "").text);
-    if (fflush(stdout) != 0)
-        die("write to stdout");
+    if (guesses > 0)
+        printf("your guesses: %d of %d were near\n", near_guesses, guesses);
+    flush_stdout();
     return not_seen > 0 ? EXIT_FAILURE : not_shown > 0 ? NOT_SHOWN : EXIT_SUCCESS;
 }

@@ -26,6 +26,14 @@ struct part {
     bool needs_wire;  /* it would show nothing on 127.0.0.1 */
     bool quick;       /* belongs to the quick form too */
     bool waits;       /* spends its time waiting: it may run beside the other parts */
+
+    /* On a terminal this is asked first: for a number of unit, or for one of the choices (NULL
+       after the last). The part says with lab_answer() what it was. A number is near if it is
+       off by no more than this part of the answer; 0: only the same number is. */
+    const char *guess;
+    const char *unit;
+    const char *const *choices;
+    double near;
 };
 
 /* The main of a lab: number is "03", and parts ends with one without a name. Returns the exit
@@ -91,6 +99,10 @@ void lab_timed_verdict(bool seen, double bearable_ms, const char *format, ...)
 /* How late, at worst, the machine was since the part began, in ms: by so much a thread that only
    sleeps was woken after its time. */
 double lab_lateness(void);
+
+/* What was measured, for whoever was asked to guess it: the number, or which of the choices,
+   from 0. */
+void lab_answer(double answer);
 
 /* A row of the tour's table: the option, the figures without and with it, and how many times
    better it is: negative where it is at least so many times, 0 where that is no number. */

@@ -1,5 +1,6 @@
 #include "tests/labs/wire/ladder.h"
 
+#include <algorithm>
 #include <gtest/gtest.h>
 #include <iomanip>
 #include <sstream>
@@ -71,6 +72,16 @@ class Frames
     {
         capture capture = all();
         return written([&](FILE *file) { ladder_text(file, &how, &capture); });
+    }
+    std::string live() const
+    {
+        static const ladder how = {};
+        return written([&](FILE *file) {
+            live_ladder *ladder = ladder_begin(file, &how);
+            for (const frame &frame : frames)
+                ladder_add(ladder, &frame);
+            ladder_end(ladder);
+        });
     }
     std::string svg(ladder how = {}) const
     {
@@ -606,6 +617,96 @@ TEST(Ladder, AnEmptyCaptureHasTwoHostsAndNoArrow)
     EXPECT_EQ(svg.find("</svg>\n"), svg.size() - 7);
 }
 
+/* What shows when the pointer is on the arrow with this number. */
+static std::string title_of(const std::string &svg, size_t number)
+{
+    size_t at = svg.find("<g>");
+
+    for (size_t i = 0; i < number && at != std::string::npos; i++)
+        at = svg.find("<g>", at + 1);
+    if (at == std::string::npos)
+        return "no such arrow";
+    at = svg.find("<title>", at) + 7;
+    return svg.substr(at, svg.find("</title>", at) - at);
+}
+
+TEST(Ladder, APictureShowsTheHeader)
+{
+    Frames frames;
+    frame &syn = frames.client(SYN, 0, 0);
+    syn.segment.window = 64240;
+    syn.segment.scales = true;
+    syn.segment.scale = 7;
+    /* An IPv4 header of 20 bytes, a TCP header of 24, and in it the option MSS. */
+    const uint8_t mss[] = {2, 4, 0x05, 0xb4};
+    syn.bytes[14] = 0x45;
+    std::copy(std::begin(mss), std::end(mss), syn.bytes + 14 + 20 + 20);
+    syn.segment.data_start = 14 + 20 + 24;
+    frame &syn_ack = frames.server(SYN | ACK, 0, 1);
+    syn_ack.segment.window = 65160;
+    syn_ack.segment.scales = true;
+    frames.client(PSH | ACK, 1, 1, 5).segment.window = 502;
+    frames.server(ACK, 1, 6).segment.window = 509;
+    std::string svg = frames.svg();
+    EXPECT_EQ(title_of(svg, 0), "SYN, port 40001 to 9999\nsequence number 0 (4294967290)\n"
+                                "0 bytes of data\nwindow 64240\noptions: MSS 1460");
+    EXPECT_EQ(title_of(svg, 1), "SYN ACK, port 9999 to 40001\nsequence number 0 (5000)\n"
+                                "acknowledgement number 1 (4294967291)\n0 bytes of data\n"
+                                "window 65160\noptions: none");
+    EXPECT_EQ(title_of(svg, 2), "PSH ACK, port 40001 to 9999\nsequence number 1 (4294967291)\n"
+                                "acknowledgement number 1 (5001)\n5 bytes of data\n"
+                                "window 502 × 128 = 64256 bytes\noptions: none");
+    EXPECT_NE(title_of(svg, 3).find("\nwindow 509\n"), std::string::npos) << "its scale is 0";
+    EXPECT_EQ(times(svg, "<line class=\"hover\""), 4U);
+}
+
+TEST(Ladder, AWindowIsScaledOnlyWhereBothOfferedIt)
+{
+    Frames frames;
+    frame &syn = frames.client(SYN, 0, 0);
+    syn.segment.scales = true;
+    syn.segment.scale = 7;
+    frames.server(SYN | ACK, 0, 1);
+    frames.client(ACK, 1, 1).segment.window = 502;
+    EXPECT_NE(title_of(frames.svg(), 2).find("\nwindow 502\n"), std::string::npos);
+
+    Frames middle;
+    middle.client(ACK, 1, 1).segment.window = 502;
+    EXPECT_NE(title_of(middle.svg(), 0).find("\nwindow 502, with a scale that was not seen\n"),
+              std::string::npos);
+}
+
+TEST(Ladder, ALabelHasABackgroundOfItsOwn)
+{
+    Frames frames;
+    Strings picture = lines(frames.handshake().svg());
+    int labels = 0;
+
+    for (size_t i = 1; i < picture.size(); i++)
+        if (picture[i].find("<text class=\"label\"") == 0 &&
+            picture[i].find("\"middle\"") == std::string::npos) {
+            EXPECT_EQ(picture[i - 1].find("<rect class=\"page\" x="), 0U) << picture[i];
+            labels++;
+        }
+    EXPECT_EQ(labels, 3);
+}
+
+TEST(Ladder, AsItHappens)
+{
+    Frames frames;
+    frames.handshake();
+    lose(frames.client(PSH | ACK, 1, 1, 5), FRAME_LOST);
+    frames.client(PSH | ACK, 1, 1, 5);
+    std::string text = frames.live();
+    EXPECT_EQ(lines(text), lines(frames.text()));
+
+    /* A letter as soon as there is more than one connection. */
+    frames.add(HOST_CLIENT, SYN, 0, 0, 0, 40002);
+    Strings live = labels(frames.live());
+    EXPECT_EQ(live.front(), "SYN");
+    EXPECT_EQ(live.back(), "b: SYN");
+}
+
 TEST(Ladder, ATitleIsEscaped)
 {
     Frames frames;
@@ -631,7 +732,8 @@ TEST(Ladder, LaterIsLower)
     for (const std::string &line : lines(svg)) {
         Arrow arrow;
         size_t at = line.find("y1=");
-        if (line.find("<line class=\"host\"") == 0 || at == std::string::npos)
+        if (line.find("<line class=\"host\"") == 0 || line.find("<line class=\"hover\"") == 0 ||
+            at == std::string::npos)
             continue;
         ASSERT_EQ(
             sscanf(line.c_str() + at, "y1=\"%lf\" x2=\"%*f\" y2=\"%lf\"", &arrow.start, &arrow.end),

@@ -275,3 +275,41 @@ TEST(Segment, BrokenOptionsAreNone)
     EXPECT_EQ(scale_of({3, 2, 7, 0}), 0) << "a window scale of the wrong length";
     EXPECT_EQ(scale_of({3, 4, 7, 7}), 0) << "a window scale of the wrong length";
 }
+
+static std::string options_text(const Bytes &options, size_t size = 256)
+{
+    Parts parts;
+    char text[256];
+
+    parts.tcp_options = options;
+    Bytes frame = make(parts);
+    std::optional<segment> segment = read_part(frame, frame.size());
+    if (!segment)
+        return "no segment";
+    segment_options_text(frame.data(), &*segment, text, size);
+    return text;
+}
+
+TEST(Segment, OptionsInWords)
+{
+    EXPECT_EQ(options_text({}), "");
+    EXPECT_EQ(options_text({2, 4, 0x05, 0xb4, 4, 2, 8, 10, 0, 0, 0, 1, 0, 0, 0, 0, 1, 3, 3, 7}),
+              "MSS 1460, SACK permitted, time stamps 1 0, window scale 7");
+    EXPECT_EQ(options_text({1, 1, 5, 10, 0, 0, 0, 1, 0, 0, 0, 2}), "SACK, blocks: 1");
+    EXPECT_EQ(options_text({34, 10, 1, 2, 3, 4, 5, 6, 7, 8, 1, 0}), "Fast Open cookie, 8 bytes");
+    EXPECT_EQ(options_text({99, 4, 0, 0}), "option 99");
+    EXPECT_EQ(options_text({99, 1, 0, 0}), "") << "broken";
+    EXPECT_EQ(options_text({2, 4, 0x05, 0xb4, 4, 2, 1, 1}, 9), "MSS 1460") << "cut";
+}
+
+TEST(Segment, FlagsInWords)
+{
+    char text[32];
+
+    segment_flags_text(SEGMENT_ACK | SEGMENT_PSH, text, sizeof text);
+    EXPECT_STREQ(text, "PSH ACK");
+    segment_flags_text(0, text, sizeof text);
+    EXPECT_STREQ(text, "");
+    segment_flags_text(0x3f, text, 8);
+    EXPECT_STREQ(text, "SYN FIN");
+}

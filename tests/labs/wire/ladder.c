@@ -11,6 +11,8 @@ struct stream {
     bool seen;
     uint32_t first; /* the sequence number of the SYN, so that data begins at 1 */
     uint32_t next;  /* behind all that was sent so far, counted from first */
+    uint8_t scale;  /* of its windows, where its SYN was seen */
+    bool scales, syn_seen;
 };
 
 struct connection {
@@ -29,6 +31,10 @@ struct arrow {
     uint8_t flags;
     bool again;
     char label[96];
+    const struct frame *frame;          /* the segment, the first of several */
+    uint32_t sequence, acknowledgement; /* counted from the first of their stream */
+    uint64_t window;                    /* in bytes; 0 with an unknown scale */
+    bool window_known, acknowledgement_known;
 };
 
 /* The rows of a ladder are in the order of the client's time, where that is known. */
@@ -80,19 +86,6 @@ static void __attribute__((format(printf, 2, 3))) append(char label[96], const c
     va_end(arguments);
 }
 
-static void append_flags(char label[96], uint8_t flags)
-{
-    static const struct {
-        uint8_t flag;
-        const char *name;
-    } names[] = {{SEGMENT_SYN, "SYN"}, {SEGMENT_FIN, "FIN"}, {SEGMENT_RST, "RST"},
-                 {SEGMENT_PSH, "PSH"}, {SEGMENT_URG, "URG"}, {SEGMENT_ACK, "ACK"}};
-
-    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
-        if (flags & names[i].flag)
-            append(label, "%s%s", *label == '\0' ? "" : " ", names[i].name);
-}
-
 /* Fills in what a segment is, and takes note of what was sent. */
 static void describe(struct arrow *arrow, struct connection *connection, const struct frame *frame)
 {
@@ -107,6 +100,11 @@ static void describe(struct arrow *arrow, struct connection *connection, const s
         if (!(segment->flags & SEGMENT_SYN))
             mine->next = 1;
     }
+    if (segment->flags & SEGMENT_SYN) {
+        mine->syn_seen = true;
+        mine->scales = segment->scales;
+        mine->scale = segment->scale;
+    }
     uint32_t start = segment->sequence - mine->first;
     uint32_t data = start + (segment->flags & SEGMENT_SYN ? 1 : 0); /* a SYN takes a number */
     uint32_t end = data + segment->payload + (segment->flags & SEGMENT_FIN ? 1 : 0);
@@ -118,7 +116,15 @@ static void describe(struct arrow *arrow, struct connection *connection, const s
     arrow->bytes = segment->payload;
     arrow->from_byte = data;
     arrow->to_byte = data + segment->payload - 1;
-    append_flags(arrow->label, segment->flags);
+    arrow->frame = frame;
+    arrow->sequence = start;
+    arrow->acknowledgement = segment->acknowledgement - other->first;
+    arrow->acknowledgement_known = other->seen && segment->flags & SEGMENT_ACK;
+    /* Windows are scaled where both ends offered it, but never in a SYN (RFC 7323, 2.2). */
+    bool scaled = mine->scales && other->scales && !(segment->flags & SEGMENT_SYN);
+    arrow->window_known = segment->flags & SEGMENT_SYN || (mine->syn_seen && other->syn_seen);
+    arrow->window = (uint64_t)segment->window << (scaled && mine->scale < 15 ? mine->scale : 0);
+    segment_flags_text(segment->flags, arrow->label, sizeof arrow->label);
     if (segment->payload == 1)
         append(arrow->label, ", 1 byte: %u", data);
     else if (segment->payload > 1)
@@ -177,6 +183,21 @@ static struct arrow *near(struct drawing *drawing, const struct arrow *next, int
     return NULL;
 }
 
+/* The arrow of a segment; there must be room for one more connection. */
+static struct arrow arrow_of(struct drawing *drawing, const struct frame *frame)
+{
+    struct arrow arrow = {.sent_ns = frame->sent_ns,
+                          .delivered_ns = frame->delivered_ns,
+                          .last_ns = frame->sent_ns,
+                          .from = frame->from,
+                          .fate = frame->fate,
+                          .connection = find_connection(drawing, frame),
+                          .segments = 1};
+
+    describe(&arrow, &drawing->connections[arrow.connection], frame);
+    return arrow;
+}
+
 static struct drawing draw(const struct ladder *ladder, const struct capture *capture)
 {
     struct drawing drawing = {.arrows = calloc(capture->count + 1, sizeof *drawing.arrows),
@@ -189,14 +210,7 @@ static struct drawing draw(const struct ladder *ladder, const struct capture *ca
         const struct frame *frame = &capture->frames[i];
         if (!frame->tcp || (ladder->keep != NULL && !ladder->keep(frame, ladder->context)))
             continue;
-        struct arrow arrow = {.sent_ns = frame->sent_ns,
-                              .delivered_ns = frame->delivered_ns,
-                              .last_ns = frame->sent_ns,
-                              .from = frame->from,
-                              .fate = frame->fate,
-                              .connection = find_connection(&drawing, frame),
-                              .segments = 1};
-        describe(&arrow, &drawing.connections[arrow.connection], frame);
+        struct arrow arrow = arrow_of(&drawing, frame);
         struct arrow *before =
             ladder->together_ns > 0 ? near(&drawing, &arrow, ladder->together_ns) : NULL;
         if (before != NULL)
@@ -328,13 +342,19 @@ static void text_arrow(FILE *file, const struct drawing *drawing, const struct a
     putc('\n', file);
 }
 
-void ladder_text(FILE *file, const struct ladder *ladder, const struct capture *capture)
+static void text_hosts(FILE *file, const struct ladder *ladder)
 {
-    struct drawing drawing = draw(ladder, capture);
     int right = ARROW_WIDTH + TIME_WIDTH - (int)strlen(client_name(ladder));
 
     fprintf(file, "%*s%s%*s\n", TIME_WIDTH + 2 - 8, "", client_name(ladder), right,
             server_name(ladder));
+}
+
+void ladder_text(FILE *file, const struct ladder *ladder, const struct capture *capture)
+{
+    struct drawing drawing = draw(ladder, capture);
+
+    text_hosts(file, ladder);
     for (size_t i = 0; i < drawing.count; i++)
         text_arrow(file, &drawing, &drawing.arrows[i]);
     if (drawing.left_out > 0)
@@ -342,9 +362,56 @@ void ladder_text(FILE *file, const struct ladder *ladder, const struct capture *
     free_drawing(&drawing);
 }
 
+/* ---- live ---- */
+
+struct live_ladder {
+    FILE *file;
+    const struct ladder *ladder;
+    struct arrow arrows[2]; /* the first of all, and the latest */
+    struct drawing drawing;
+};
+
+struct live_ladder *ladder_begin(FILE *file, const struct ladder *ladder)
+{
+    struct live_ladder *live = calloc(1, sizeof *live);
+
+    if (live == NULL)
+        die("allocate a ladder");
+    live->file = file;
+    live->ladder = ladder;
+    live->drawing.arrows = live->arrows;
+    text_hosts(file, ladder);
+    return live;
+}
+
+void ladder_add(struct live_ladder *live, const struct frame *frame)
+{
+    const struct ladder *ladder = live->ladder;
+    struct drawing *drawing = &live->drawing;
+
+    if (!frame->tcp || (ladder->keep != NULL && !ladder->keep(frame, ladder->context)))
+        return;
+    struct connection *connections =
+        realloc(drawing->connections, (drawing->connection_count + 1) * sizeof *connections);
+    if (connections == NULL)
+        die("allocate a ladder");
+    drawing->connections = connections;
+    struct arrow *arrow = &live->arrows[drawing->count == 0 ? 0 : 1];
+    *arrow = arrow_of(drawing, frame);
+    drawing->count = arrow == live->arrows ? 1 : 2;
+    text_arrow(live->file, drawing, arrow);
+}
+
+void ladder_end(struct live_ladder *live)
+{
+    free(live->drawing.connections);
+    free(live);
+}
+
 /* ---- picture ---- */
 
 enum { LEFT = 110, RIGHT = 650, WIDTH = 760, TOP = 84, SMALLEST_STEP = 17, LARGEST_STEP = 64 };
+static const double LETTER_WIDTH = 7.9; /* of the font for labels, of 13 px */
 enum { HEIGHT = 400, FEW = 16 /* moments, which may be as far apart as they are */ };
 
 /* A moment at one of the two hosts. */
@@ -461,7 +528,47 @@ static void svg_arrow(FILE *file, const struct arrow *arrow, struct line line)
         svg_head(file, line.end_x, line.end_y, direction, client ? "there-head" : "back-head");
 }
 
-/* What is written at an arrow: after all lines, so that none of them runs through it. */
+/* What the header says, a line for each field. */
+static void svg_title(FILE *file, const struct arrow *arrow)
+{
+    const struct segment *segment = &arrow->frame->segment;
+    char flags[32], options[256];
+
+    segment_flags_text(segment->flags, flags, sizeof flags);
+    segment_options_text(arrow->frame->bytes, segment, options, sizeof options);
+    fputs("<title>", file);
+    if (arrow->segments > 1)
+        fprintf(file, "the first of %u segments:\n", arrow->segments);
+    fprintf(file, "%s, port %u to %u\nsequence number %u (%u)\n", flags, segment->source_port,
+            segment->destination_port, arrow->sequence, segment->sequence);
+    if (arrow->acknowledgement_known)
+        fprintf(file, "acknowledgement number %u (%u)\n", arrow->acknowledgement,
+                segment->acknowledgement);
+    fprintf(file, "%u bytes of data\nwindow %u", segment->payload, segment->window);
+    if (!arrow->window_known)
+        fputs(", with a scale that was not seen", file);
+    else if (arrow->window != segment->window)
+        fprintf(file, " × %llu = %llu bytes", (unsigned long long)(arrow->window / segment->window),
+                (unsigned long long)arrow->window);
+    fprintf(file, "\noptions: %s</title>\n", *options != '\0' ? options : "none");
+}
+
+/* A text on a background of its own: nothing runs through it, in whatever viewer. */
+static void svg_label(FILE *file, double x, double y, const char *class, const char *anchor,
+                      const char *text)
+{
+    size_t letters = 0;
+
+    for (const char *byte = text; *byte != '\0'; byte++)
+        letters += ((unsigned char)*byte & 0xc0) != 0x80;
+    double width = (double)letters * LETTER_WIDTH + 4;
+    fprintf(file, "<rect class=\"page\" x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"15\"/>\n",
+            strcmp(anchor, "start") == 0 ? x - 2 : x - width + 2, y - 12, width);
+    svg_text(file, x, y, class, anchor, text);
+}
+
+/* What is written at an arrow, and what shows when the pointer is on it: after all lines, so that
+   none of them runs through it. */
 static void svg_words(FILE *file, const struct drawing *drawing, const struct arrow *arrow,
                       struct line line)
 {
@@ -471,6 +578,8 @@ static void svg_words(FILE *file, const struct drawing *drawing, const struct ar
     const char *near = client ? "start" : "end", *far = client ? "end" : "start";
     double direction = client ? 1 : -1, part = 0.06;
 
+    fputs("<g>\n", file);
+    svg_title(file, arrow);
     if (reason != NULL)
         svg_text(file, line.end_x + 12 * direction, line.end_y + 4, "reason", near, reason);
     else
@@ -479,8 +588,12 @@ static void svg_words(FILE *file, const struct drawing *drawing, const struct ar
     svg_text(file, line.x - 10 * direction, line.y + 4, "time", far,
              time_text(drawing, arrow->sent_ns).text);
     full_label(drawing, arrow, label);
-    svg_text(file, line.x + (line.end_x - line.x) * part, line.y + (line.end_y - line.y) * part - 3,
-             "label", near, label);
+    svg_label(file, line.x + (line.end_x - line.x) * part,
+              line.y + (line.end_y - line.y) * part - 3, "label", near, label);
+    /* A line is too thin to be pointed at. */
+    fprintf(file, "<line class=\"hover\" x1=\"%.1f\" y1=\"%.1f\" x2=\"%.1f\" y2=\"%.1f\"/>\n",
+            line.x, line.y, line.end_x, line.end_y);
+    fputs("</g>\n", file);
 }
 
 /* Without variables, which not every viewer of pictures knows. */
@@ -488,13 +601,13 @@ static const char style[] =
     ".page{fill:#fff}text{font:13px 'DejaVu Sans Mono',Menlo,Consolas,monospace;fill:#1f2328}"
     ".title{font:bold 15px 'DejaVu Sans',Verdana,sans-serif}"
     ".time,.reason{font-size:12px}.time{fill:#57606a}.reason{fill:#c5221f}"
-    ".label{paint-order:stroke;stroke:#fff;stroke-width:4px;stroke-linejoin:round}"
+    ".hover{stroke:transparent;stroke-width:12}"
     ".host{stroke:#57606a;stroke-width:1.5}"
     ".there{stroke:#0b57d0;stroke-width:1.5}.there-head{fill:#0b57d0}"
     ".back{stroke:#0a7a3f;stroke-width:1.5}.back-head{fill:#0a7a3f}"
     ".lost{stroke:#c5221f;stroke-width:1.5;fill:none}"
     "@media(prefers-color-scheme:dark){.page{fill:#15181c}text{fill:#e6e8ea}"
-    ".time{fill:#a3abb4}.reason{fill:#ff8a80}.label{stroke:#15181c}.host{stroke:#a3abb4}"
+    ".time{fill:#a3abb4}.reason{fill:#ff8a80}.host{stroke:#a3abb4}"
     ".there{stroke:#8ab4f8}.there-head{fill:#8ab4f8}.back{stroke:#6fd39b}"
     ".back-head{fill:#6fd39b}.lost{stroke:#ff8a80}}";
 

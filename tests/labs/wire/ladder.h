@@ -29,7 +29,16 @@ struct ladder {
    each has a letter. */
 void ladder_text(FILE *file, const struct ladder *ladder, const struct capture *capture);
 
-/* The same as a picture, with its own colours for light and dark pages. */
+/* The same a line at a time, as it happens. ladder_begin() writes what stands above; the ladder
+   must last. ladder_add() writes a line for a frame, if it is to be kept; ladder_end() frees.
+   Nothing is drawn together, and there is no end to it: together_ns and at_most do not count. */
+struct live_ladder;
+struct live_ladder *ladder_begin(FILE *file, const struct ladder *ladder);
+void ladder_add(struct live_ladder *live, const struct frame *frame);
+void ladder_end(struct live_ladder *live);
+
+/* The same as a picture, with its own colours for light and dark pages. What a segment's header
+   says shows when the pointer is on it (a title, SVG 2, 5.7). */
 void ladder_svg(FILE *file, const struct ladder *ladder, const struct capture *capture);
 
 #ifdef __cplusplus

@@ -26,6 +26,7 @@ struct segment {
     uint16_t window;     /* as sent, not yet scaled */
     uint8_t flags;       /* the bits above */
     uint8_t scale;       /* of a SYN: the window scale it offers (RFC 7323); 0 where none */
+    bool scales;         /* of a SYN: whether it offers one, be it 0 */
     uint8_t cookie;      /* of a SYN: 1 asks for a Fast Open cookie, more is a cookie (RFC 7413) */
     uint16_t payload;    /* bytes of data */
     uint16_t data_start; /* where they begin in the frame */
@@ -35,6 +36,14 @@ struct segment {
    cut off. Returns false, and leaves *segment undefined, for anything that is not an unbroken
    TCP header in an unfragmented IPv4 packet. */
 bool segment_read(const uint8_t *frame, size_t size, struct segment *segment);
+
+/* The flags as words, "PSH ACK", into text of size bytes. */
+void segment_flags_text(uint8_t flags, char *text, size_t size);
+
+/* The options of a header that segment_read() has read, in words and in their order: "MSS 1460,
+   SACK permitted, time stamps 1 0, window scale 7"; empty where there are none. */
+void segment_options_text(const uint8_t *frame, const struct segment *segment, char *text,
+                          size_t size);
 
 #ifdef __cplusplus
 }

@@ -6,6 +6,11 @@
  * gives a shell on the client's host, 10.0.0.1, and says what to type in a second terminal for
  * one on the server's host, 10.0.0.2. Inside, you are root of the two hosts and of nothing else.
  * When the first shell ends, so does all that runs on them.
+ *
+ *   build/wire --delay 20ms --watch on
+ *
+ * draws in this terminal what goes over the cable, while it goes, and says what to type in two
+ * others for a shell on each host. Ctrl-C ends it.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -35,7 +40,10 @@ static int queue_limit = 1000;
 static int seed = 1;
 static const char *pcap = "", *svg = "";
 static bool show_ladder = false;
+static bool watch = false;
 static int join = 0;
+static const char *const sides[] = {"server", "client", NULL};
+static int side = 0;
 
 static const struct option_spec options[] = {
     OPTION_TEXT("delay", &delay, "from one host to the other, as 20ms, 500us, 1s"),
@@ -46,8 +54,12 @@ static const struct option_spec options[] = {
     OPTION_TEXT("pcap", &pcap, "file to write all frames to in the end, for Wireshark, tcpdump"),
     OPTION_TEXT("svg", &svg, "file to draw the segments to in the end"),
     OPTION_SWITCH("ladder", &show_ladder, "draw the segments in the terminal in the end"),
+    OPTION_SWITCH("watch", &watch,
+                  "draw each segment as it passes, in this terminal; without a COMMAND there is no "
+                  "shell here, and --join gives one for each host"),
     OPTION_INT_OR("join", &join, 1, INT_MAX, "a wire of its own",
-                  "the server's host of the wire with this process id"),
+                  "a shell, or the COMMAND, on a host of the wire with this process id"),
+    OPTION_CHOICE("on", &side, sides, "with --join: which host"),
     OPTION_END,
 };
 
@@ -138,30 +150,64 @@ static void hold_signals(void)
     sigaddset(&signals, SIGHUP);
     sigaddset(&signals, SIGCHLD);
     sigprocmask(SIG_BLOCK, &signals, &signals_before);
-    signal(SIGPIPE, SIG_IGN);
 }
 
 static void release_signals(void)
 {
     sigprocmask(SIG_SETMASK, &signals_before, NULL);
-    signal(SIGPIPE, SIG_DFL);
+}
+
+/* Watching: the frames that have come since the last time. */
+static struct wire *watched;
+static struct live_ladder *live;
+static int drawing_error;
+
+static void draw_news(void)
+{
+    enum { MOST = 64 };
+    static struct frame frames[MOST];
+    static size_t drawn;
+    size_t count;
+
+    if (live == NULL || ferror(stdout))
+        return;
+    do {
+        count = wire_copy(watched, drawn, frames, MOST);
+        for (size_t i = 0; i < count; i++)
+            ladder_add(live, &frames[i]);
+        drawn += count;
+        if (fflush(stdout) != 0)
+            drawing_error = errno;
+    } while (count == MOST);
+}
+
+static void start_drawing(struct wire *wire)
+{
+    static const struct ladder ladder = {.title = ""};
+
+    if (!watch)
+        return;
+    watched = wire;
+    live = ladder_begin(stdout, &ladder);
 }
 
 /* Waits until the child has ended, whose exit status then is in *status, or until a signal asks
    for the end: returns the signal, or 0. Ctrl-C is not for the tool: the kernel sends it to all
-   programs of the terminal, and the one that it is meant for has it too. */
-static int wait_for_end(pid_t child, int *status)
+   programs of the terminal, and the one that it is meant for has it too; unless there is none. */
+static int wait_for_end(pid_t child, int *status, bool alone)
 {
     for (;;) {
+        static const struct timespec moment = {.tv_nsec = 10000000};
         siginfo_t info;
         int wait_status;
+        draw_news();
         if (waitpid(child, &wait_status, WNOHANG) == child) {
             *status = exit_status(wait_status);
             return 0;
         }
-        int number = sigwaitinfo(&signals, &info);
+        int number = watch ? sigtimedwait(&signals, &info, &moment) : sigwaitinfo(&signals, &info);
         if (number == SIGTERM || number == SIGHUP ||
-            (number == SIGINT && info.si_code != SI_KERNEL))
+            (number == SIGINT && (alone || info.si_code != SI_KERNEL)))
             return number;
     }
 }
@@ -193,6 +239,22 @@ static void enter_namespace_of(int process, const char *name)
     close(descriptor);
 }
 
+/* The wire itself, which is on the client's host, started the process on the server's. */
+static int parent_of(int process)
+{
+    char path[64], line[256];
+    int parent = 0;
+
+    snprintf(path, sizeof path, "/proc/%d/status", process);
+    FILE *status = fopen(path, "re");
+    if (status == NULL)
+        die("--join %d: %s", process, path);
+    while (parent == 0 && fgets(line, sizeof line, status) != NULL)
+        sscanf(line, "PPid: %d", &parent);
+    fclose(status);
+    return parent;
+}
+
 static void join_wire(char **command)
 {
     struct termios terminal = {0};
@@ -200,7 +262,7 @@ static void join_wire(char **command)
     char *folder = getcwd(NULL, 0); /* which entering a mount namespace changes */
 
     enter_namespace_of(join, "user");
-    enter_namespace_of(join, "net");
+    enter_namespace_of(side == 0 ? join : parent_of(join), "net");
     enter_namespace_of(join, "pid_for_children");
     enter_namespace_of(join, "mnt");
     if (folder == NULL || chdir(folder) < 0)
@@ -211,7 +273,7 @@ static void join_wire(char **command)
         die("fork");
     if (child == 0) {
         prctl(PR_SET_PDEATHSIG, SIGKILL);
-        become_program("server", command);
+        become_program(sides[side], command);
     }
     signal(SIGINT, SIG_IGN);
     signal(SIGTTOU, SIG_IGN);
@@ -237,13 +299,12 @@ static void open_results(void)
 }
 
 /* Returns whether all of it could be written; the log says so if not. */
-static bool close_result(FILE *file, int failed, const char *name)
+static bool result_is_whole(FILE *file, int failed, const char *name)
 {
     bool error = failed < 0 || fflush(file) != 0 || ferror(file);
 
     if (error)
         log_error("%s: %s", name, error_text(errno).text);
-    fclose(file);
     return !error;
 }
 
@@ -252,18 +313,24 @@ static bool write_results(struct wire *wire)
 {
     static const struct ladder ladder = {.title = "All segments", .at_most = 500};
     struct capture capture = wire_capture(wire);
-
     bool written = true;
 
     if (pcap_file != NULL)
-        written = close_result(pcap_file, capture_write(&capture, pcap_file), pcap);
+        written = result_is_whole(pcap_file, capture_write(&capture, pcap_file), pcap);
     if (svg_file != NULL) {
         ladder_svg(svg_file, &ladder, &capture);
-        written = close_result(svg_file, 0, svg) && written;
+        written = result_is_whole(svg_file, 0, svg) && written;
+    }
+    draw_news();
+    if (live != NULL) {
+        ladder_end(live);
+        live = NULL;
+        errno = drawing_error;
+        written = result_is_whole(stdout, 0, "the ladder") && written;
     }
     if (show_ladder) {
         ladder_text(stdout, &ladder, &capture);
-        written = close_result(stdout, 0, "the ladder") && written;
+        written = result_is_whole(stdout, 0, "the ladder") && written;
     }
     if (capture.missed > 0)
         log_info("%zu frames were kept, and for %zu there was no room", capture.count,
@@ -285,6 +352,12 @@ static void keep_processes(char **command, int wire_is_up)
     mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
     if (read(wire_is_up, &byte, 1) != 1)
         _exit(EXIT_FAILURE); /* the tool has ended */
+    if (watch && *command == NULL) {
+        signal(SIGINT, SIG_IGN);
+        signal(SIGCHLD, SIG_IGN); /* of orphans */
+        for (;;)
+            pause();
+    }
     pid_t child = fork();
     if (child < 0)
         die("fork");
@@ -330,6 +403,19 @@ static void report_refusal(struct hosts_refusal *refusal)
         log_error("%s", line);
 }
 
+static void say_where(const char *program, pid_t keeper, bool with_command)
+{
+    if (watch && !with_command) {
+        log_info("the server, %s, in a second terminal: %s --join %d", SERVER_ADDRESS, program,
+                 (int)keeper);
+        log_info("the client, %s, in a third one: %s --join %d --on client", CLIENT_ADDRESS,
+                 program, (int)keeper);
+    } else if (!with_command) {
+        log_info("here is the client, %s; the server, %s, in a second terminal: %s --join %d",
+                 CLIENT_ADDRESS, SERVER_ADDRESS, program, (int)keeper);
+    }
+}
+
 int main(int argc, char **argv)
 {
     char **command = argv + parse_options(argc, argv, options, "[-- COMMAND...]");
@@ -358,14 +444,16 @@ int main(int argc, char **argv)
     struct wire *wire = wire_start(&cable);
     if (write(wire_is_up[1], "", 1) != 1)
         die("start the client");
-    if (*command == NULL)
-        log_info("here is the client, %s; the server, %s, in a second terminal: %s --join %d",
-                 CLIENT_ADDRESS, SERVER_ADDRESS, argv[0], (int)child);
-    int status = EXIT_FAILURE, ended_by = wait_for_end(child, &status);
+    say_where(argv[0], child, *command != NULL);
+    start_drawing(wire);
+    bool alone = watch && *command == NULL;
+    int status = EXIT_FAILURE, ended_by = wait_for_end(child, &status, alone);
     if (ended_by != 0)
         kill(child, SIGKILL); /* and with it all that runs on the hosts */
     if (!write_results(wire))
         status = EXIT_FAILURE;
+    else if (ended_by == SIGINT && alone)
+        status = EXIT_SUCCESS; /* the way to end it */
     else if (ended_by != 0)
         end_by(ended_by);
     wire_stop(wire);

@@ -487,6 +487,20 @@ struct capture wire_capture(struct wire *wire)
     return capture;
 }
 
+size_t wire_copy(struct wire *wire, size_t first, struct frame *frames, size_t most)
+{
+    size_t count = 0;
+
+    pthread_mutex_lock(&wire->lock);
+    while (count < most && first + count < wire->count &&
+           wire->frames[first + count].fate != FRAME_UNDER_WAY) {
+        frames[count] = wire->frames[first + count];
+        count++;
+    }
+    pthread_mutex_unlock(&wire->lock);
+    return count;
+}
+
 void wire_forget(struct wire *wire)
 {
     pthread_mutex_lock(&wire->lock);

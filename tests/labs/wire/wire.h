@@ -92,6 +92,10 @@ struct capture {
 };
 struct capture wire_capture(struct wire *wire);
 
+/* Copies frames that are kept, from number first on, at most so many, up to one that is still
+   under way. Returns how many: for who follows what happens. */
+size_t wire_copy(struct wire *wire, size_t first, struct frame *frames, size_t most);
+
 /* Throws away the frames kept so far. */
 void wire_forget(struct wire *wire);
 
