@@ -605,7 +605,7 @@ def glossary():
     entries = re.split(r"^### ", path.read_text(), flags=re.M)[1:] if path.exists() else []
     for entry in entries:
         title, _, text = entry.partition("\n")
-        chapter = re.search(r"Chapter \[(\d\d)\]\(\1-[\w-]+\.md", text)
+        chapter = re.search(r"Chapter\s\[(\d\d)\]\(\1-[\w-]+\.md", text)
         yield title.split(", "), chapter[1] if chapter else None
 
 
@@ -636,7 +636,7 @@ def words_too_early():
                 for paragraph in uses(forms, text):
                     if not re.search(names, paragraph):
                         yield path, f"'{forms[0]}' is of chapter {chapter}: {paragraph}"
-            elif number == chapter and not any(uses(forms, text)):
+            elif number == chapter and not any(uses(forms, prose(path.read_text()))):
                 yield path, f"'{forms[0]}', says the glossary, is explained here, and is not"
 
 
