@@ -159,6 +159,15 @@ def make_lines(words):
     return fence("diff", "\n".join(shown))
 
 
+def unshown_lines(text):
+    """The lines of the first stage's programs that its chapter does not show."""
+    shown = {line for block in FENCED.findall(text) for line in block.splitlines()}
+    for program in ("server", "client"):
+        for line in (ROOT / STAGES[0] / f"{program}.c").read_text().splitlines():
+            if line not in shown and line.strip():
+                yield f"{STAGES[0]}/{program}.c: the chapter does not show '{line.strip()}'"
+
+
 def make_source(words):
     number, program, function = words.split()
     lines = (ROOT / stage_of(number) / f"{program}.c").read_text().splitlines()
@@ -650,6 +659,8 @@ def check():
             checks.append((path, pool.submit(check_commands, [p for p in parts if p[2] == "try"])))
             checks += [(path, pool.submit(check_part, part, part[4])) for part in parts]
             failures += [(path, what) for what in missing_hunks(text)]
+            if path.stem == STAGES[0]:
+                failures += [(path, what) for what in unshown_lines(text)]
             failures += [(path, what) for what in dead_links(path)]
             if path in chapters():
                 failures += [(path, what) for what in wide_commands(path)]
