@@ -608,24 +608,29 @@ def wide_commands(path):
 
 
 def glossary():
-    """(forms, number of the chapter that teaches it) of each word, as '### word, other form' and
+    """(forms, number of the chapter that teaches it) of each word, as '## word, other form' and
     'Chapter [03](...)' below it say."""
     path = DOCS / "glossary.md"
-    entries = re.split(r"^### ", path.read_text(), flags=re.M)[1:] if path.exists() else []
+    entries = re.split(r"^## ", path.read_text(), flags=re.M)[1:] if path.exists() else []
     for entry in entries:
         title, _, text = entry.partition("\n")
         chapter = re.search(r"Chapter\s\[(\d\d)\]\(\1-[\w-]+\.md", text)
         yield title.split(", "), chapter[1] if chapter else None
 
 
+def spaced(form):
+    return r"\s+".join(map(re.escape, form.split()))
+
+
 def uses(forms, text):
-    """The paragraphs of a text that use a word; one with a capital letter is a word of its own."""
+    """The paragraphs of a text that use a word, or more than one of it. With a capital letter in
+    it, it is a word of its own: ACK, TIME_WAIT."""
     pattern = "|".join(
-        re.escape(form) if re.search("[A-Z]", form) else f"(?i:{re.escape(form)})"
+        spaced(form) if re.search("[A-Z]", form) else f"(?i:{spaced(form)})"
         for form in sorted(forms, key=len, reverse=True)
     )
     for paragraph in re.split(r"\n\s*\n", text):
-        if re.search(rf"(?<![\w-])({pattern})(?![\w-])", paragraph):
+        if re.search(rf"(?<![\w-])({pattern})s?(?![\w-])", paragraph):
             yield paragraph
 
 
