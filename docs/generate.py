@@ -32,6 +32,7 @@ A generated part stands between two comments, the first of which says what it is
     <!-- lab 03 backlog -->      what a part of a lab found: table, verdict, pictures
     <!-- tour -->                the table at the end of 'make tour'
     <!-- stages -->              the table of stages
+    <!-- times -->               how long each chapter takes
     <!-- machine -->             where all this was measured
     <!-- end -->
 
@@ -63,7 +64,7 @@ LABS = ROOT / "build" / "labs"
 STAGES = sorted(path.parent.name for path in ROOT.glob("[0-9][0-9]-*/server.c"))
 # The stage that a stage is compared with, where it is not the one before it.
 BEFORE = {"09-event-loop": "07-binary-struct"}
-KINDS = "diff|lines|source|patch|file|try|lab|tour|stages|machine"
+KINDS = "diff|lines|source|patch|file|try|lab|tour|stages|times|machine"
 PART = re.compile(rf"(<!-- ({KINDS})\b(.*?)-->\n)(.*?)(<!-- end -->)", re.S)
 FENCED = re.compile(r"^ *```.*?^ *```$", re.S | re.M)
 LIMIT = 20  # seconds, more than anything that is run here takes
@@ -428,6 +429,37 @@ def make_stages(_):
     return markdown_table(rows)
 
 
+# What a learner does in a minute, and how long an exercise takes.
+WORDS_A_MINUTE, LINES_A_MINUTE, LINES_WRITTEN_A_MINUTE, MINUTES_AN_EXERCISE = 120, 20, 2, 5
+
+
+def minutes(amount, a_minute):
+    """In steps of five."""
+    return max(5, 5 * round(amount / a_minute / 5))
+
+
+def make_times(_):
+    """Reading is all up to the exercises, with what is folded there, but not the answers."""
+    rows = ["chapter\tread\twrite\texercises\ttogether"]
+    for path in chapters():
+        text, _, rest = path.read_text().partition("\n## Exercises\n")
+        words, lines = measure(re.sub(r"<!--.*?-->\n?", "", text, flags=re.S))
+        read = minutes(words / WORDS_A_MINUTE + lines / LINES_A_MINUTE, 1)
+        stage = path.stem
+        if stage == STAGES[0]:
+            source = re.sub(r"/\*.*?\*/", "", (ROOT / stage / "server.c").read_text(), flags=re.S)
+            added = sum(1 for line in source.splitlines() if line.strip(" {}"))
+        else:
+            added = sum(line[0] == "+" for hunk in hunks(stage, "server") for line in hunk)
+        write = minutes(added, LINES_WRITTEN_A_MINUTE)
+        exercises = minutes(len(re.findall(r"^\*\*\d\.\*\*", rest, re.M)) * MINUTES_AN_EXERCISE, 1)
+        title = path.read_text().splitlines()[0][2:]
+        rows.append(
+            f"[{title}]({path.name})\t{read}\t{write}\t{exercises}\t{read + write + exercises}"
+        )
+    return markdown_table(rows)
+
+
 MAKERS = {
     "diff": make_diff,
     "lines": make_lines,
@@ -437,6 +469,7 @@ MAKERS = {
     "lab": make_lab,
     "tour": make_tour,
     "stages": make_stages,
+    "times": make_times,
     "machine": make_machine,
 }
 
@@ -488,7 +521,7 @@ def can_compare(script):
 def check_part(part, recorded):
     """What is wrong with a generated part; None where nothing is."""
     kind, words = part[2], part[3].strip()
-    if kind in ("diff", "lines", "source", "patch", "file", "stages"):
+    if kind in ("diff", "lines", "source", "patch", "file", "stages", "times"):
         return difference(part, recorded, MAKERS[kind](words))
     return None if recorded.strip() else f"{kind} {words}: it is empty; 'make docs' writes it"
 
