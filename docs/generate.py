@@ -32,6 +32,7 @@ A generated part stands between two comments, the first of which says what it is
     <!-- lab 03 backlog -->      what a part of a lab found: table, verdict, pictures
     <!-- tour -->                the table at the end of 'make tour'
     <!-- stages -->              the table of stages
+    <!-- times -->               how long each chapter takes
     <!-- machine -->             where all this was measured
     <!-- end -->
 
@@ -63,7 +64,7 @@ LABS = ROOT / "build" / "labs"
 STAGES = sorted(path.parent.name for path in ROOT.glob("[0-9][0-9]-*/server.c"))
 # The stage that a stage is compared with, where it is not the one before it.
 BEFORE = {"09-event-loop": "07-binary-struct"}
-KINDS = "diff|lines|source|patch|file|try|lab|tour|stages|machine"
+KINDS = "diff|lines|source|patch|file|try|lab|tour|stages|times|machine"
 PART = re.compile(rf"(<!-- ({KINDS})\b(.*?)-->\n)(.*?)(<!-- end -->)", re.S)
 FENCED = re.compile(r"^ *```.*?^ *```$", re.S | re.M)
 LIMIT = 20  # seconds, more than anything that is run here takes
@@ -157,6 +158,15 @@ def make_lines(words):
     if not any(line[0] in "+-" for line in shown):
         raise Failure(f"lines {words}: the stage does not change them")
     return fence("diff", "\n".join(shown))
+
+
+def unshown_lines(text):
+    """The lines of the first stage's programs that its chapter does not show."""
+    shown = {line for block in FENCED.findall(text) for line in block.splitlines()}
+    for program in ("server", "client"):
+        for line in (ROOT / STAGES[0] / f"{program}.c").read_text().splitlines():
+            if line not in shown and line.strip():
+                yield f"{STAGES[0]}/{program}.c: the chapter does not show '{line.strip()}'"
 
 
 def make_source(words):
@@ -419,6 +429,37 @@ def make_stages(_):
     return markdown_table(rows)
 
 
+# What a learner does in a minute, and how long an exercise takes.
+WORDS_A_MINUTE, LINES_A_MINUTE, LINES_WRITTEN_A_MINUTE, MINUTES_AN_EXERCISE = 120, 20, 2, 5
+
+
+def minutes(amount, a_minute):
+    """In steps of five."""
+    return max(5, 5 * round(amount / a_minute / 5))
+
+
+def make_times(_):
+    """Reading is all up to the exercises, with what is folded there, but not the answers."""
+    rows = ["chapter\tread\twrite\texercises\ttogether"]
+    for path in chapters():
+        text, _, rest = path.read_text().partition("\n## Exercises\n")
+        words, lines = measure(re.sub(r"<!--.*?-->\n?", "", text, flags=re.S))
+        read = minutes(words / WORDS_A_MINUTE + lines / LINES_A_MINUTE, 1)
+        stage = path.stem
+        if stage == STAGES[0]:
+            source = re.sub(r"/\*.*?\*/", "", (ROOT / stage / "server.c").read_text(), flags=re.S)
+            added = sum(1 for line in source.splitlines() if line.strip(" {}"))
+        else:
+            added = sum(line[0] == "+" for hunk in hunks(stage, "server") for line in hunk)
+        write = minutes(added, LINES_WRITTEN_A_MINUTE)
+        exercises = minutes(len(re.findall(r"^\*\*\d\.\*\*", rest, re.M)) * MINUTES_AN_EXERCISE, 1)
+        title = path.read_text().splitlines()[0][2:]
+        rows.append(
+            f"[{title}]({path.name})\t{read}\t{write}\t{exercises}\t{read + write + exercises}"
+        )
+    return markdown_table(rows)
+
+
 MAKERS = {
     "diff": make_diff,
     "lines": make_lines,
@@ -428,6 +469,7 @@ MAKERS = {
     "lab": make_lab,
     "tour": make_tour,
     "stages": make_stages,
+    "times": make_times,
     "machine": make_machine,
 }
 
@@ -479,7 +521,7 @@ def can_compare(script):
 def check_part(part, recorded):
     """What is wrong with a generated part; None where nothing is."""
     kind, words = part[2], part[3].strip()
-    if kind in ("diff", "lines", "source", "patch", "file", "stages"):
+    if kind in ("diff", "lines", "source", "patch", "file", "stages", "times"):
         return difference(part, recorded, MAKERS[kind](words))
     return None if recorded.strip() else f"{kind} {words}: it is empty; 'make docs' writes it"
 
@@ -599,24 +641,29 @@ def wide_commands(path):
 
 
 def glossary():
-    """(forms, number of the chapter that teaches it) of each word, as '### word, other form' and
+    """(forms, number of the chapter that teaches it) of each word, as '## word, other form' and
     'Chapter [03](...)' below it say."""
     path = DOCS / "glossary.md"
-    entries = re.split(r"^### ", path.read_text(), flags=re.M)[1:] if path.exists() else []
+    entries = re.split(r"^## ", path.read_text(), flags=re.M)[1:] if path.exists() else []
     for entry in entries:
         title, _, text = entry.partition("\n")
-        chapter = re.search(r"Chapter \[(\d\d)\]\(\1-[\w-]+\.md", text)
+        chapter = re.search(r"Chapter\s\[(\d\d)\]\(\1-[\w-]+\.md", text)
         yield title.split(", "), chapter[1] if chapter else None
 
 
+def spaced(form):
+    return r"\s+".join(map(re.escape, form.split()))
+
+
 def uses(forms, text):
-    """The paragraphs of a text that use a word; one with a capital letter is a word of its own."""
+    """The paragraphs of a text that use a word, or more than one of it. With a capital letter in
+    it, it is a word of its own: ACK, TIME_WAIT."""
     pattern = "|".join(
-        re.escape(form) if re.search("[A-Z]", form) else f"(?i:{re.escape(form)})"
+        spaced(form) if re.search("[A-Z]", form) else f"(?i:{spaced(form)})"
         for form in sorted(forms, key=len, reverse=True)
     )
     for paragraph in re.split(r"\n\s*\n", text):
-        if re.search(rf"(?<![\w-])({pattern})(?![\w-])", paragraph):
+        if re.search(rf"(?<![\w-])({pattern})s?(?![\w-])", paragraph):
             yield paragraph
 
 
@@ -636,7 +683,7 @@ def words_too_early():
                 for paragraph in uses(forms, text):
                     if not re.search(names, paragraph):
                         yield path, f"'{forms[0]}' is of chapter {chapter}: {paragraph}"
-            elif number == chapter and not any(uses(forms, text)):
+            elif number == chapter and not any(uses(forms, prose(path.read_text()))):
                 yield path, f"'{forms[0]}', says the glossary, is explained here, and is not"
 
 
@@ -650,6 +697,8 @@ def check():
             checks.append((path, pool.submit(check_commands, [p for p in parts if p[2] == "try"])))
             checks += [(path, pool.submit(check_part, part, part[4])) for part in parts]
             failures += [(path, what) for what in missing_hunks(text)]
+            if path.stem == STAGES[0]:
+                failures += [(path, what) for what in unshown_lines(text)]
             failures += [(path, what) for what in dead_links(path)]
             if path in chapters():
                 failures += [(path, what) for what in wide_commands(path)]

@@ -30,7 +30,17 @@ ROOT = HERE.parents[1]
 STAGES = sorted(path.parent.name for path in ROOT.glob("[0-9][0-9]-*/server.c"))
 PROGRAMS = ["server.c", "client.c"]
 # After the chapters, which have numbers; any other file comes last.
-LAST_CHAPTERS = ["departures", "options", "instructor"]
+LAST_CHAPTERS = [
+    "your-own-server",
+    "glossary",
+    "departures",
+    "options",
+    "kernels",
+    "instructor",
+    "maintaining",
+]
+# The stage that a stage is compared with, where it is not the one before it.
+BEFORE = {"09-event-loop": "07-binary-struct"}
 # Lines that are shown around a change; a longer stretch without a change is folded.
 CONTEXT = 3
 
@@ -38,6 +48,14 @@ FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")
 LINK = re.compile(
     r"(?P<code>(?P<ticks>`+)(?!`).*?(?<!`)(?P=ticks)(?!`))"
     r"|(?P<before>\]\(|^\[[^\]]+\]:\s*|\b(?:href|src)=\")(?P<target>[^)\s\"]+)"
+)
+
+
+PICTURE = re.compile(r"!\[(?P<title>.*)\]\((?P<path>[^)]*\.svg)\)")
+# Shown as a document of its own, a drawing says more where the mouse rests on it.
+DRAWING = (
+    '<object type="image/svg+xml" data="{path}" role="img" aria-label="{title}" tabindex="-1">'
+    '<img src="{path}" alt="{title}"></object>'
 )
 
 
@@ -99,6 +117,10 @@ class Book:
                     fence = None
             else:
                 line = LINK.sub(replace, line)
+                drawing = PICTURE.fullmatch(line)
+                if drawing:
+                    title = html.escape(drawing["title"])
+                    line = DRAWING.format(path=drawing["path"], title=title)
             lines.append(line)
         return "\n".join(lines)
 
@@ -149,7 +171,7 @@ def source_page(path, chapter):
             ways.append(f"[the chapter]({up}{chapter}.html)")
         number = STAGES.index(stage)
         if number > 0:
-            pair = f"{STAGES[number - 1][:2]}-{stage[:2]}"
+            pair = f"{BEFORE.get(stage, STAGES[number - 1])[:2]}-{stage[:2]}"
             name = slug(Path(path).name)
             ways.append(f"[what is new in it]({up}diff/{pair}.html#{name})")
     lines = coloured(path)
@@ -376,7 +398,7 @@ class Page:
     def __init__(self, path):
         self.names, self.links = set(), set()
         tags = re.findall(r"<[a-zA-Z][^>]*>", path.read_text(encoding="utf-8"))
-        for key, value in re.findall(r""" (id|name|href|src)=["']([^"']+)["']""", "".join(tags)):
+        for key, value in re.findall(r""" (id|name|href|src|data)=["']([^"']+)["']""", "".join(tags)):
             (self.names if key in ("id", "name") else self.links).add(html.unescape(value))
 
 

@@ -110,8 +110,8 @@ def test_exactly_the_limit_is_not_cut(start, option):
 
 @pytest.mark.idea
 def test_the_receive_buffer_is_there_at_the_handshake(start):
-    # The window scale is settled in the handshake. A buffer set on the accepted connection is
-    # too late for it: the scale is then that of the largest buffer the kernel might choose.
+    # The window scale is agreed in the handshake. A buffer that is set on the accepted connection
+    # does not show in it: the scale is then that of the largest buffer the kernel might choose.
     plain, small = start(), start("--recv-buffer", 4096)
     with plain.connect() as first, small.connect() as second:
         unset, set_small = (tcp_info(c).peer_window_scale for c in (first, second))

@@ -37,6 +37,8 @@ Hello
 ```
 <!-- end -->
 
+A backlog of 4, and a `RST`; and another backlog.
+
 ## What you see
 
 | what | a long heading of a column | another one, of another column | and one more |
@@ -206,12 +208,19 @@ def test_no_page_needs_the_network(site):
 BACKGROUND = "getComputedStyle(document.body).backgroundColor"
 
 
+def links_to_files(links):
+    return {link.rpartition("/")[2] for link in links}
+
+
 def test_chapters_come_in_their_order(page):
     opened = page("index.html")
     links = opened.evaluate("[...document.querySelectorAll('.sidebar-tree a')].map(a => a.href)")
     names = [Path(link).stem for link in links]
     numbered = sorted(path.stem for path in (ROOT / "docs").glob("[0-9][0-9]-*.md"))
-    numbered += ["98-sample", "99-other", "departures", "options", "instructor"]
+    numbered += ["98-sample", "99-other"]
+    last = ("your-own-server", "glossary", "departures", "options", "kernels", "instructor")
+    numbered += [name for name in last if f"{name}.html" in links_to_files(links)]
+    assert "glossary" in numbered and "instructor" in numbered
     assert names[: len(numbered)] == numbered
     assert names[-2:] == ["diffs", "sources"]
 
@@ -291,13 +300,29 @@ def test_links_of_a_chapter(page):
         "the README": "index.html#the-labs",
         "this": "#what-you-see",
         "a picture": "pictures/sample.svg",
+        "backlog": "glossary.html#backlog",
+        "RST": "glossary.html#reset-rst",
     }.items():
         assert links.pop(text, None) == target
+    words = opened.evaluate("[...document.querySelectorAll('a.word')].map(a => a.textContent)")
+    assert words.count("backlog") == 1, "only the first use of a word is a link"
     text = opened.evaluate("document.querySelector('article').innerText")
     assert "[a](nowhere.md)" in text and "--help" in text and "sesquipedalian--words" in text
     assert "[not a link](either.md) <!-- and not a comment -->" in text
     assert "generated" not in text and "concealed" not in text
-    assert opened.evaluate("document.querySelector('article img').naturalWidth") == 900
+
+
+def test_a_drawing_is_a_document_of_its_own(page):
+    """So that what it says of a segment can be seen where the mouse rests on it."""
+    opened = page("98-sample.html")
+    drawing = "document.querySelector('article object')"
+    assert opened.evaluate(f"{drawing}.getAttribute('data')") == "pictures/sample.svg"
+    assert opened.evaluate(f"{drawing}.getAttribute('aria-label')") == "A picture of a square"
+    # Shown in its place, the picture for browsers that cannot do it has no size.
+    assert opened.evaluate(f"{drawing}.firstElementChild.getBoundingClientRect().width") == 0
+    shape = f"(({{width, height}}) => width / height)({drawing}.getBoundingClientRect())"
+    assert opened.evaluate(shape) == pytest.approx(10, rel=0.02)
+    assert opened.evaluate(f"{drawing}.tabIndex") == -1
 
 
 def test_answers_are_folded_and_printed(page):

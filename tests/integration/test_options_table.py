@@ -35,9 +35,11 @@ NOT_OPTIONS = {
     "SO_MAGIC": "made up by the unit tests, for a number that no option has",
     "SO_BUF": "a label that the unit tests give to both buffers",
 }
-# What the unit tests read only to see it fail.
+# What is none, or is only read to see it fail.
 NOT_SETTINGS = {
     "kernel.ostype": "is no number",
+    "user.name": "is git's, in a test",
+    "user.email": "is git's, in a test",
     "net.ipv4.no_such_setting": "is not there",
 }
 # Options of the wire's packet sockets: told of on the page, but not in the table, for they are not
@@ -172,6 +174,14 @@ def sources(*endings):
 
 
 CODE = sources(".c", ".h", ".cc", ".py")
+# What only reports is in common/, one function for each stage that calls it: to the stage it is as
+# if it stood there.
+REPORTS = re.findall(
+    r"^void (report_\w+)\(.*?\)\n(\{\n.*?^\})", CODE[Path("common/limits.c")], re.S | re.M
+)
+assert len(REPORTS) > 3
+for path in [path for path in CODE if path.parts[0] in STAGES]:
+    CODE[path] += "".join(body for name, body in REPORTS if f"{name}(" in CODE[path])
 
 
 def named(pattern):
@@ -700,6 +710,56 @@ def test_a_user_timeout_ends_a_live_peer_that_does_not_read(listener):
             watch.register(client, 0)
             ended = watch.poll(10_000 if milliseconds else 2_000)
             assert bool(ended) == (milliseconds > 0)
+
+
+# The flags of a loop.
+
+
+def test_what_does_not_block(listener):
+    listener.listen()
+    with socket.create_connection(listener.getsockname()) as client:
+        accepted, _ = listener.accept()
+        with accepted:
+            with pytest.raises(BlockingIOError):
+                accepted.recv(1, socket.MSG_DONTWAIT)
+        # accept, and not accept4: what the listener is does not matter.
+        listener.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            listener.accept()
+        with socket.create_connection(listener.getsockname()):
+            descriptor, _ = listener._accept()
+            assert os.get_blocking(descriptor)
+            os.close(descriptor)
+        assert client.recv(1) == b""
+
+
+def events_of(flags):
+    """What epoll reports of one byte that nobody receives, asked three times; then after
+    EPOLL_CTL_MOD; then when the peer has ended its half, and when both halves have ended."""
+    near, far = socket.socketpair()
+    with near, far, select.epoll() as epoll:
+        epoll.register(near, flags)
+        far.send(b"x")
+        found = [dict(epoll.poll(0)).get(near.fileno(), 0) for _ in range(3)]
+        epoll.modify(near, flags)
+        found.append(dict(epoll.poll(0)).get(near.fileno(), 0))
+        far.shutdown(socket.SHUT_WR)
+        found.append(dict(epoll.poll(0)).get(near.fileno(), 0))
+        near.shutdown(socket.SHUT_WR)
+        found.append(dict(epoll.poll(0)).get(near.fileno(), 0))
+        return found
+
+
+def test_the_flags_of_a_loop():
+    table("## Calls and flags of a loop")
+    ready, ended, over = select.EPOLLIN, select.EPOLLRDHUP, select.EPOLLHUP
+    assert events_of(ready) == [ready] * 5 + [ready | over]
+    assert events_of(ready | ended) == [ready] * 4 + [ready | ended, ready | ended | over]
+    once = events_of(ready | select.EPOLLET)
+    assert once[:4] == [ready, 0, 0, ready]
+    assert events_of(ready | select.EPOLLONESHOT) == [ready, 0, 0, ready, 0, 0]
+    assert events_of(0) == [0, 0, 0, 0, 0, over]
+    assert events_of(select.EPOLLOUT) == [select.EPOLLOUT] * 5 + [select.EPOLLOUT | over]
 
 
 def test_an_error_is_read_once(fresh, listener):
