@@ -29,6 +29,7 @@ COMMON := $(patsubst %.c,$(BUILD)/%.o,$(wildcard common/*.c))
 LABS := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/labs/[0-9][0-9]-*.c))
 LAB_PARTS := $(patsubst %,$(BUILD)/tests/labs/%.o,lab program plot)
 WIRE := $(patsubst %,$(BUILD)/tests/labs/wire/%.o,hosts segment wire ladder)
+LOAD := $(BUILD)/tests/bench/load.o
 UNIT := $(patsubst %.cc,$(BUILD)/%.o,$(wildcard tests/unit/*.cc))
 
 # As many jobs as there are processors, unless -j says otherwise; a make that this one starts
@@ -61,7 +62,10 @@ $(BUILD)/%.o: %.cc
 	@mkdir -p $(@D)
 	$(CXX) $(CXX_DIALECT) $(CXXFLAGS) $(COMPILE) -MMD -MP -c $< -o $@
 
-$(PROGRAMS) $(BUILD)/tests/bench/bench: $(BUILD)/%: $(BUILD)/%.o $(COMMON)
+$(PROGRAMS): $(BUILD)/%: $(BUILD)/%.o $(COMMON)
+	$(CC) $(COMPILE) $(LDFLAGS) $^ -lm -o $@
+
+$(BUILD)/tests/bench/bench: $(BUILD)/tests/bench/bench.o $(LOAD) $(COMMON)
 	$(CC) $(COMPILE) $(LDFLAGS) $^ -lm -o $@
 
 $(BUILD)/wire: $(BUILD)/tests/labs/wire/tool.o $(WIRE) $(COMMON)
@@ -173,7 +177,7 @@ $(NUMBERS:%=test-%): test-%:
 	sh tests/pytest.sh --build=$(BUILD) --junitxml=$(BUILD)/test-$*.xml \
 		$(if $(SERVER),--server='$(SERVER)') tests/integration/test_$*_*.py
 
-##  make bench      stage 08 beside a bare loop, its memory; how exact and fast the wire is
+##  make bench      08 and 09 beside bare loops, Node, asyncio; their memory; how exact the wire is
 .PHONY: bench
 bench: all experiments $(BUILD)/tests/bench/wire
 	@$(BUILD)/tests/bench/wire || [ $$? = 77 ]
