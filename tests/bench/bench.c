@@ -113,11 +113,10 @@ static void run_bare_epoll(int listener)
 /* ---- all servers ---- */
 
 struct server {
-    const char *name;
+    const char *name, *what;
     void (*run)(int listener);    /* a bare one, in a process of its own */
     const char *stage, *words[4]; /* or a program: of a stage, or to be found in PATH */
     int most;                     /* connections at once */
-    const char *what;
     pid_t pid;
     struct sockaddr_in address;
     /* What was measured with one load, in each round: */
@@ -360,7 +359,7 @@ static struct server *last_stage(void)
 
 static double median_ratio(const double *over, const double *under)
 {
-    double ratios[MOST_ROUNDS];
+    double ratios[MOST_ROUNDS] = {0};
 
     for (int round = 0; round < rounds; round++)
         ratios[round] = over[round] / under[round];
