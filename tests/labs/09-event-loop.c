@@ -145,16 +145,16 @@ static void show_speed(void)
     for (int i = 1; i < LOADS; i++)
         worst = fmin(worst, bare->ratio[i]);
     if (threads->ratio[HUNDRED] <= 1.2 && possible < 1.4)
-        lab_not_allowed("even a bare epoll loop answers only %.1f times the requests of stage 08 "
-                        "here, at 100 connections: is the machine busy?",
-                        possible);
+        lab_too_slow("at 100 connections even a bare epoll loop answers only %.1f times the "
+                     "requests of stage 08",
+                     possible);
     lab_verdict(threads->ratio[HUNDRED] > 1.2,
                 "at 100 connections one thread for all answers %.1f times the requests of a thread "
                 "each",
                 threads->ratio[HUNDRED]);
-    lab_verdict(worst > 0.7,
-                "stage 09 costs little beside a bare epoll loop: %.2f of its requests at worst",
-                worst);
+    lab_timed_verdict(
+        worst > 0.7, 10,
+        "stage 09 costs little beside a bare epoll loop: %.2f of its requests at worst", worst);
     lab_look("make bench");
 }
 
@@ -428,10 +428,11 @@ static void show_price(void)
     delays_row("stage 09", &loop);
     delays_row("stage 09, --loops 2", &loops);
     lab_table_end();
-    lab_verdict(threads.waited < 10 && loop.waited > 90,
-                "an answer that takes %d ms to compute holds up %.0f of %d others at stage 08, and "
-                "%.0f at stage 09",
-                SLOW_MS, threads.waited, OTHERS, loop.waited);
+    lab_timed_verdict(
+        threads.waited < 10 && loop.waited > 90, WAITED_MS,
+        "an answer that takes %d ms to compute holds up %.0f of %d others at stage 08, and "
+        "%.0f at stage 09",
+        SLOW_MS, threads.waited, OTHERS, loop.waited);
     lab_look(
         "server$ top -H -p SERVER   (a thread that computes, and who else is there to answer)");
 }
@@ -632,9 +633,7 @@ static void show_loops(void)
     for (int i = 0; i < count; i++)
         program_stop(servers[i]);
     if (gain <= 1.3 && possible < 1.6)
-        lab_not_allowed("two threads that only compute get %.1f processors here: is the machine "
-                        "busy?",
-                        possible);
+        lab_too_slow("two threads that only compute get %.1f processors", possible);
     lab_verdict(gain > 1.3,
                 "two loops answer %.1f times as much as one: each has its own processor", gain);
     lab_look("server$ top -H -p SERVER   (a line for each loop)");
