@@ -286,9 +286,10 @@ static void show_idle(void)
                 costs[0][i].resident, costs[0][i].each, costs[1][i].threads, costs[1][i].resident,
                 costs[1][i].each);
     lab_table_end();
-    lab_say("the kernel's own stacks, one for each thread, grew by %.0f MiB at stage 08 and %.0f "
-            "MiB at 09",
-            (double)stacks[0] / 1024, fabs((double)stacks[1] / 1024));
+    lab_say(
+        "the kernel's own stacks, one for each thread, grew by %ld MiB at stage 08, and %ld MiB "
+        "at 09",
+        stacks[0] / 1024, stacks[1] / 1024);
     plot_idle("memory", "The server's resident memory", "MiB", false, costs, counts);
     plot_idle("threads", "The server's threads", "threads", true, costs, counts);
     const struct cost *threads = &costs[0][rows - 1], *loop = &costs[1][rows - 1];
