@@ -116,7 +116,7 @@ static void show_speed(void)
     read_bench(tool);
     lab_say("each server has one processor, and the clients another; messages of 64 bytes");
     lab_say("stage 07 serves one at a time: more than one connection would only wait");
-    lab_table("connections\tserver\trequests per second\t99 of 100 answered within");
+    lab_table("connections\tserver\trequests/s\t99 of 100 within");
     for (int i = 0; i < LOADS; i++)
         for (int c = 0; c < CONTENDERS; c++)
             if (contenders[c].per_second[i] > 0)
@@ -148,6 +148,7 @@ static void show_speed(void)
         lab_too_slow("at 100 connections even a bare epoll loop answers only %.1f times the "
                      "requests of stage 08",
                      possible);
+    lab_answer(round(threads->ratio[HUNDRED] * 10) / 10);
     lab_verdict(threads->ratio[HUNDRED] > 1.2,
                 "at 100 connections one thread for all answers %.1f times the requests of a thread "
                 "each",
@@ -279,8 +280,7 @@ static void show_idle(void)
     int rows = counts[0] < counts[1] ? counts[0] : counts[1];
     if (rows == 0)
         lab_not_allowed("the machine's limits do not allow %d clients", sizes[0]);
-    lab_table("idle clients\t08, threads\t08, MiB\t08, KiB each\t09, threads\t09, MiB\t09, KiB "
-              "each");
+    lab_table("clients\t08, threads\tMiB\tKiB each\t09, threads\tMiB\tKiB each");
     for (int i = 0; i < rows; i++)
         lab_row("%d\t%ld\t%.1f\t%.1f\t%ld\t%.1f\t%.2f", costs[0][i].clients, costs[0][i].threads,
                 costs[0][i].resident, costs[0][i].each, costs[1][i].threads, costs[1][i].resident,
@@ -293,6 +293,7 @@ static void show_idle(void)
     plot_idle("memory", "The server's resident memory", "MiB", false, costs, counts);
     plot_idle("threads", "The server's threads", "threads", true, costs, counts);
     const struct cost *threads = &costs[0][rows - 1], *loop = &costs[1][rows - 1];
+    lab_answer(round(loop->each * 10) / 10);
     bool seen =
         loop->threads < 3 && threads->threads > threads->clients && loop->each < threads->each / 3;
     lab_verdict(seen,
@@ -417,18 +418,20 @@ static void delays_row(const char *name, const struct delays *delays)
 
 static void show_price(void)
 {
-    lab_say("a client sends a record whose answer takes %d ms to compute; 20 ms later %d others",
-            SLOW_MS, OTHERS);
-    lab_say("send one that takes no time (medians of %d trials)", TRIALS);
+    lab_say(
+        "a client sends a record whose answer takes %d ms to compute; 20 ms later %d others send "
+        "one that takes no time: when has each its answer, without the slow one and with it? "
+        "(medians of %d trials)",
+        SLOW_MS, OTHERS, TRIALS);
     struct delays threads = measure_delays("tests/labs/slow/08-threaded", "");
     struct delays loop = measure_delays("tests/labs/slow/09-event-loop", "");
     struct delays loops = measure_delays("tests/labs/slow/09-event-loop", "--loops 2");
-    lab_table("server\tnothing slow: the last answer\tbeside it: waited > 40 ms\tthe median "
-              "answer\tthe last answer");
+    lab_table("server\twithout: last\twith: over 40 ms\tmedian\tlast");
     delays_row("stage 08", &threads);
     delays_row("stage 09", &loop);
     delays_row("stage 09, --loops 2", &loops);
     lab_table_end();
+    lab_answer(loop.waited);
     lab_timed_verdict(
         threads.waited < 10 && loop.waited > 90, WAITED_MS,
         "an answer that takes %d ms to compute holds up %.0f of %d others at stage 08, and "
@@ -539,11 +542,11 @@ static void show_slow_reader(void)
     struct stuck alone = get_stuck("07-binary-struct", 1, NULL);
     struct stuck loop =
         get_stuck("09-event-loop", 5, "A client that sends and does not read: the window closes");
-    lab_table("server\tsend took\tits window closed\tits memory\tothers served\tread at "
-              "last");
+    lab_table("server\tsend took\twindow 0\tits memory\tothers served\tread at last");
     stuck_row("stage 07", &alone);
     stuck_row("stage 09", &loop);
     lab_table_end();
+    lab_answer(loop.sent >= MOST_SENT ? 0 : loop.closed > 0 ? 1 : 2);
     lab_verdict(loop.closed > 0 && loop.sent < MOST_SENT && loop.after - loop.before < 1024 &&
                     loop.back == loop.sent,
                 "who does not read is not read from: send took %ld KiB and no more, the window is "
@@ -621,7 +624,7 @@ static void show_loops(void)
             rates[i][round] =
                 load_run(&addresses[i], servers[i]->pid, 64, 0.2, record, RECORD_SIZE).per_second;
         }
-    lab_table("--loops\tanswers per second\ttimes one loop's\tprocessors that as many threads got");
+    lab_table("--loops\tanswers/s\ttimes one loop's\tprocessors that as many threads got");
     double one = 0, gain = 0, possible = 0;
     for (int i = 0; i < count; i++) {
         double rate = median(rates[i], ROUNDS), have = median(free_processors[i], ROUNDS);
@@ -635,6 +638,7 @@ static void show_loops(void)
         program_stop(servers[i]);
     if (gain <= 1.3 && possible < 1.6)
         lab_too_slow("two threads that only compute get %.1f processors", possible);
+    lab_answer(round(gain * 10) / 10);
     lab_verdict(gain > 1.3,
                 "two loops answer %.1f times as much as one: each has its own processor", gain);
     lab_look("server$ top -H -p SERVER   (a line for each loop)");
@@ -643,21 +647,40 @@ static void show_loops(void)
 static const struct part parts[] = {
     {.name = "speed",
      .question = "How many requests, and how long do they wait?",
-     .run = show_speed},
+     .run = show_speed,
+     .guess = "100 clients, and one processor for the server. How many times the requests of a "
+              "thread each does one thread for all answer?",
+     .unit = "times",
+     .near = 0.5},
     {.name = "idle",
      .question = "And what does an idle client cost?",
      .run = show_idle,
+     .guess = "How many KiB of memory does an idle client cost stage 09?",
+     .unit = "KiB",
+     .near = 1,
      .quick = true},
     {.name = "price",
      .question = "One answer takes long to compute. What of 100 others?",
-     .run = show_price},
+     .run = show_price,
+     .guess = "An answer takes 100 ms to compute. Of 100 others who come meanwhile, how many have "
+              "to wait for it at stage 09?",
+     .unit = "clients",
+     .near = 0.1},
     {.name = "slow-reader",
      .question = "A client sends, and does not read. Where do its answers go?",
      .run = show_slow_reader,
+     .guess = "A client sends without end and reads nothing. What does stage 09 do?",
+     .choices = (const char *const[]){"it keeps all answers in memory",
+                                      "it stops receiving from this client",
+                                      "it closes the connection", NULL},
      .needs_wire = true},
     {.name = "loops",
      .question = "A loop is one thread. And the other processors?",
-     .run = show_loops},
+     .run = show_loops,
+     .guess = "The answers have to be computed. How many times the answers of one loop do two "
+              "give?",
+     .unit = "times",
+     .near = 0.2},
     {.name = NULL},
 };
 
