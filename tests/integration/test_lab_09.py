@@ -51,7 +51,7 @@ def put_in_place(program, script):
     program.chmod(0o755)
 
 
-@pytest.mark.parametrize("part", ["price", "slow-reader"])
+@pytest.mark.parametrize("part", ["price", "slow-reader", "loops"])
 def test_the_part_sees_its_effect(lab, part):
     result = lab("--part", part)
     assert result.status == 0, result.report()
@@ -59,8 +59,15 @@ def test_the_part_sees_its_effect(lab, part):
     assert "NOT SEEN" not in result.out.decode()
 
 
-# The loop takes another's place where that would be seen: with a thread each, nobody pays the
-# price, and an idle client is not cheap; one at a time, nobody is served beside the stuck one.
+def test_on_loopback(build, tmp_path, without_namespaces):
+    command = [*without_namespaces, build / "tests" / "labs" / LAB, "--quick", "on"]
+    result = run([*command, "--build", build, "--results", tmp_path / "labs"])
+    assert result.status == 0, result.report()
+    assert "127.0.0.1" in result.out.decode()
+
+
+# Another server takes the loop's place: with a thread each, nobody pays the price, and an idle
+# client is not cheap; one at a time, nobody is served beside the stuck one.
 @pytest.mark.parametrize(
     ("part", "stage", "instead"),
     [
