@@ -29,6 +29,9 @@ COMMON := $(patsubst %.c,$(BUILD)/%.o,$(wildcard common/*.c))
 LABS := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/labs/[0-9][0-9]-*.c))
 LAB_PARTS := $(patsubst %,$(BUILD)/tests/labs/%.o,lab program plot)
 WIRE := $(patsubst %,$(BUILD)/tests/labs/wire/%.o,hosts segment wire ladder)
+# Stages 08 and 09 with answers that take long to compute, for lab 09: see slow.c.
+SLOW := $(patsubst %,$(BUILD)/tests/labs/slow/%/server,$(filter 08-% 09-%,$(STAGES)))
+LOAD := $(BUILD)/tests/bench/load.o
 UNIT := $(patsubst %.cc,$(BUILD)/%.o,$(wildcard tests/unit/*.cc))
 
 # As many jobs as there are processors, unless -j says otherwise; a make that this one starts
@@ -51,7 +54,7 @@ all: $(PROGRAMS) $(if $(KERNEL_HEADERS),experiments)
 build: all
 
 .PHONY: experiments
-experiments: $(LABS) $(BUILD)/wire $(BUILD)/tests/bench/bench
+experiments: $(LABS) $(BUILD)/wire $(BUILD)/tests/bench/bench $(SLOW)
 
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
@@ -61,7 +64,10 @@ $(BUILD)/%.o: %.cc
 	@mkdir -p $(@D)
 	$(CXX) $(CXX_DIALECT) $(CXXFLAGS) $(COMPILE) -MMD -MP -c $< -o $@
 
-$(PROGRAMS) $(BUILD)/tests/bench/bench: $(BUILD)/%: $(BUILD)/%.o $(COMMON)
+$(PROGRAMS): $(BUILD)/%: $(BUILD)/%.o $(COMMON)
+	$(CC) $(COMPILE) $(LDFLAGS) $^ -lm -o $@
+
+$(BUILD)/tests/bench/bench: $(BUILD)/tests/bench/bench.o $(LOAD) $(COMMON)
 	$(CC) $(COMPILE) $(LDFLAGS) $^ -lm -o $@
 
 $(BUILD)/wire: $(BUILD)/tests/labs/wire/tool.o $(WIRE) $(COMMON)
@@ -70,8 +76,12 @@ $(BUILD)/wire: $(BUILD)/tests/labs/wire/tool.o $(WIRE) $(COMMON)
 $(BUILD)/tests/bench/wire: $(BUILD)/tests/bench/wire.o $(WIRE) $(COMMON)
 	$(CC) $(COMPILE) $(LDFLAGS) $^ -lm -o $@
 
-$(LABS): $(BUILD)/%: $(BUILD)/%.o $(LAB_PARTS) $(WIRE) $(COMMON)
+$(LABS): $(BUILD)/%: $(BUILD)/%.o $(LAB_PARTS) $(WIRE) $(LOAD) $(COMMON)
 	$(CC) $(COMPILE) $(LDFLAGS) $^ -lm -o $@
+
+$(SLOW): $(BUILD)/tests/labs/slow/%/server: %/server.c $(BUILD)/tests/labs/slow.o $(COMMON)
+	@mkdir -p $(@D)
+	$(CC) $(C_DIALECT) $(CFLAGS) $(COMPILE) $(LDFLAGS) -Dunpack=unpack_slowly $^ -lm -o $@
 
 $(BUILD)/tests/unit/unit_tests: $(UNIT) $(WIRE) $(COMMON)
 	$(CXX) $(COMPILE) $(LDFLAGS) $^ -lgtest -lgtest_main -lm -o $@
@@ -173,7 +183,7 @@ $(NUMBERS:%=test-%): test-%:
 	sh tests/pytest.sh --build=$(BUILD) --junitxml=$(BUILD)/test-$*.xml \
 		$(if $(SERVER),--server='$(SERVER)') tests/integration/test_$*_*.py
 
-##  make bench      stage 08 beside a bare loop, its memory; how exact and fast the wire is
+##  make bench      08 and 09 beside bare loops, Node, asyncio; their memory; how exact the wire is
 .PHONY: bench
 bench: all experiments $(BUILD)/tests/bench/wire
 	@$(BUILD)/tests/bench/wire || [ $$? = 77 ]

@@ -71,6 +71,6 @@ fi
 if [ $quick = off ]; then
     sh tests/labs/page.sh build/labs && echo "All tables and pictures: build/labs/index.html"
 else
-    echo "More of each: make lab-01 … make lab-08. Now read 01-basic/, then make diff-02, diff-03 …"
+    echo "More of each: make lab-01 … make lab-09. Now read 01-basic/, then make diff-02, diff-03 …"
 fi
 exit $status

@@ -134,14 +134,13 @@ static void show_all_at_once(void)
 
 static void show_speed(void)
 {
-    char line[256];
-    double connections, bare, stage, ratio, clients, kib, each = 0, worst = 0;
-    int rows = 0;
+    char line[256], name[16];
+    double count, first, second, third, ratio, each = 0, worst = 0;
+    double bare[8][2] = {{0}}, memory[8][2] = {{0}};
+    int rows = 0, sizes = 0, bare_rows = 0;
 
-    struct program *tool = tool_run("tests/bench/bench",
-                                    "--server %s/08-threaded/server "
-                                    "--rounds 3 --round 0.1",
-                                    lab_build);
+    struct program *tool = tool_run(
+        "tests/bench/bench", "--build %s --only threads,08 --rounds 3 --round 0.1", lab_build);
     FILE *bench = fopen(tool->output_path, "r");
     if (bench == NULL)
         lab_fail("%s", tool->output_path);
@@ -152,27 +151,28 @@ static void show_speed(void)
                               .unit = "requests/s",
                               .log_x = 10});
     plot_series("stage 08", PLOT_LINE);
-    double rates[8][2] = {{0}}, memory[8][2] = {{0}};
-    int sizes = 0;
     while (fgets(line, sizeof line, bench) != NULL) {
-        if (rows < 8 && sscanf(line, "%lf %lf %lf %lf", &connections, &bare, &stage, &ratio) == 4) {
-            plot_point(connections, stage);
-            rates[rows][0] = connections;
-            rates[rows++][1] = bare;
+        int fields =
+            sscanf(line, "%lf %15s %lf %lf %lf %lf", &count, name, &first, &second, &third, &ratio);
+        if (fields == 6 && strcmp(name, "08") == 0) {
+            plot_point(count, first);
+            rows++;
+        } else if (fields == 6 && bare_rows < 8) {
+            bare[bare_rows][0] = count;
+            bare[bare_rows++][1] = first;
             worst = worst == 0 || ratio < worst ? ratio : worst;
-        }
-        if (sizes < 8 && sscanf(line, "%lf idle connections: %lf KiB resident, %lf", &clients, &kib,
-                                &each) == 3) {
-            memory[sizes][0] = clients;
-            memory[sizes++][1] = kib / 1024;
+        } else if (fields == 5 && sizes < 8) {
+            memory[sizes][0] = count;
+            memory[sizes++][1] = first / 1024;
+            each = second;
         }
         if (*line != '\n')
             printf("    %s", line);
     }
     fclose(bench);
     plot_series("a bare loop with threads", PLOT_LINE);
-    for (int i = 0; i < rows; i++)
-        plot_point(rates[i][0], rates[i][1]);
+    for (int i = 0; i < bare_rows; i++)
+        plot_point(bare[i][0], bare[i][1]);
     plot_end();
     plot_begin(&(struct plot){.name = "memory",
                               .title = "What idle clients cost stage 08",

@@ -48,6 +48,7 @@ class Frames
         next.segment.destination_port = client ? 9999 : client_port;
         next.segment.sequence = sequence + (client ? CLIENT_ISN : SERVER_ISN);
         next.segment.acknowledgement = acknowledgement + (client ? SERVER_ISN : CLIENT_ISN);
+        next.segment.window = 1000;
         next.segment.flags = flags;
         next.segment.payload = bytes;
         frames.push_back(next);
@@ -406,6 +407,24 @@ TEST(Ladder, SegmentsThatAreAlikeAreDrawnAsOne)
               (Strings{"SYN", "SYN ACK", "ACK 1", "10 segments, 14480 bytes", "10 ACKs"}));
     EXPECT_EQ(labels(frames.text()).size(), 23U) << "without together_ns: each for itself";
     EXPECT_EQ(labels(frames.text(together(2 * MS - 1))).size(), 23U) << "2 ms apart";
+}
+
+TEST(Ladder, AWindowOfZeroIsTold)
+{
+    Frames frames;
+
+    frames.handshake();
+    frames.client(ACK, 1, 1, 10);
+    frames.server(ACK, 1, 11);
+    frames.server(ACK, 1, 11).segment.window = 0;
+    frames.server(ACK, 1, 11).segment.window = 0;
+    frames.client(ACK, 0, 1);
+    frames.server(RST, 1, 0).segment.window = 0;
+    EXPECT_EQ(labels(frames.text()),
+              (Strings{"SYN", "SYN ACK", "ACK 1", "ACK, 10 bytes: 1 to 10", "ACK 11",
+                       "ACK 11, window 0", "ACK 11, window 0", "ACK 1", "RST"}));
+    EXPECT_EQ(labels(frames.text(together(10 * MS)))[5], "2 ACKs, window 0")
+        << "an open window and a closed one are not alike";
 }
 
 TEST(Ladder, WhatComesBetweenDoesNotPartThem)

@@ -29,7 +29,7 @@ struct arrow {
     unsigned segments;
     uint32_t from_byte, to_byte, bytes; /* of its data */
     uint8_t flags;
-    bool again;
+    bool again, closed; /* closed: its window is 0 */
     char label[96];
     const struct frame *frame;          /* the segment, the first of several */
     uint32_t sequence, acknowledgement; /* counted from the first of their stream */
@@ -113,6 +113,7 @@ static void describe(struct arrow *arrow, struct connection *connection, const s
 
     arrow->flags = segment->flags;
     arrow->again = again;
+    arrow->closed = segment->window == 0 && (segment->flags & (SEGMENT_SYN | SEGMENT_RST)) == 0;
     arrow->bytes = segment->payload;
     arrow->from_byte = data;
     arrow->to_byte = data + segment->payload - 1;
@@ -133,6 +134,8 @@ static void describe(struct arrow *arrow, struct connection *connection, const s
         append(arrow->label, " %u", segment->acknowledgement - other->first);
     if (segment->cookie > 0)
         append(arrow->label, segment->cookie == 1 ? " (asks for a cookie)" : " (with a cookie)");
+    if (arrow->closed)
+        append(arrow->label, ", window 0");
     if (probe)
         append(arrow->label, " (probe)");
     else if (again)
@@ -146,7 +149,7 @@ static bool alike(const struct arrow *one, const struct arrow *other)
     uint8_t flags = one->flags & (uint8_t)~SEGMENT_PSH;
 
     return one->from == other->from && one->connection == other->connection &&
-           one->fate == other->fate && one->again == other->again &&
+           one->fate == other->fate && one->again == other->again && one->closed == other->closed &&
            (one->bytes > 0) == (other->bytes > 0) &&
            (other->flags & (uint8_t)~SEGMENT_PSH) == flags &&
            (flags == SEGMENT_ACK || flags == SEGMENT_RST);
@@ -164,6 +167,8 @@ static void join(struct arrow *arrow, const struct arrow *next)
         append(arrow->label, "%u segments, %u bytes", arrow->segments, arrow->bytes);
     else
         append(arrow->label, "%u %ss", arrow->segments, arrow->flags & SEGMENT_RST ? "RST" : "ACK");
+    if (arrow->closed)
+        append(arrow->label, ", window 0");
     if (arrow->again)
         append(arrow->label, " (again)");
 }

@@ -25,8 +25,8 @@ struct ladder {
 /* For a terminal, about 90 columns: the time at the client on the left, at the server on the
    right, from the first segment drawn. A segment is named as in tcpdump: its flags; its data as
    first and last byte, counted from 1 in each direction; an ACK alone with the next byte that
-   it asks for. What did not arrive ends in a cross, with the reason. Of several connections
-   each has a letter. */
+   it asks for; a window of 0 is told. What did not arrive ends in a cross, with the reason. Of
+   several connections each has a letter. */
 void ladder_text(FILE *file, const struct ladder *ladder, const struct capture *capture);
 
 /* The same a line at a time, as it happens. ladder_begin() writes what stands above; the ladder
