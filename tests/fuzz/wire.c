@@ -85,7 +85,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
         frame->from = header[0] & 1 ? HOST_SERVER : HOST_CLIENT;
         frame->fate = (enum frame_fate)((header[0] >> 1) % (FRAME_TOO_LONG + 1));
         frame->sent_ns = now;
-        frame->delivered_ns = frame->fate == FRAME_DELIVERED ? now + (header[0] >> 4) * 1000000 : 0;
+        frame->delivered_ns =
+            frame->fate == FRAME_DELIVERED ? now + (int64_t)(header[0] >> 4) * 1000000 : 0;
         frame->size = (uint32_t)length;
         frame->kept = (uint32_t)(length < sizeof frame->bytes ? length : sizeof frame->bytes);
         memcpy(frame->bytes, header + HEADER, frame->kept);
