@@ -13,8 +13,12 @@ SANITIZE_FLAGS := -fsanitize=address,undefined -fno-sanitize-recover=all
 else ifeq ($(SANITIZE),thread)
 BUILD := build/thread
 SANITIZE_FLAGS := -fsanitize=thread
+else ifeq ($(SANITIZE),fuzzer)
+BUILD := build/fuzzer
+CC := clang
+SANITIZE_FLAGS := -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
 else
-$(error SANITIZE=$(SANITIZE): it can be address or thread)
+$(error SANITIZE=$(SANITIZE): it can be address or thread, and for make fuzz, fuzzer)
 endif
 
 CFLAGS ?= -O2 -g
@@ -85,6 +89,21 @@ $(SLOW): $(BUILD)/tests/labs/slow/%/server: %/server.c $(BUILD)/tests/labs/slow.
 
 $(BUILD)/tests/unit/unit_tests: $(UNIT) $(WIRE) $(COMMON)
 	$(CXX) $(COMPILE) $(LDFLAGS) $^ -lgtest -lgtest_main -lm -o $@
+
+# Fuzz targets: with libFuzzer behind them, or with what replays the inputs on record.
+FUZZERS := $(patsubst %.c,$(BUILD)/%,$(filter-out %/replay.c,$(wildcard tests/fuzz/*.c)))
+FUZZ_MAIN := $(if $(filter fuzzer,$(SANITIZE)),-fsanitize=fuzzer,$(BUILD)/tests/fuzz/replay.o)
+$(BUILD)/tests/fuzz/proc: $(filter-out %/lab.o,$(LAB_PARTS))
+$(FUZZERS): $(BUILD)/%: $(BUILD)/%.o $(filter %.o,$(FUZZ_MAIN)) $(WIRE) $(COMMON)
+	$(CC) $(COMPILE) $(LDFLAGS) $^ $(filter-out %.o,$(FUZZ_MAIN)) -lm -o $@
+
+# The library that has calls fail; it replaces malloc as the GNU C library has it, and so do the
+# sanitizers.
+FAULTS := $(if $(SANITIZE),,$(shell printf '\043include <features.h>\n__GLIBC__' | \
+	$(CC) -E -P - 2>/dev/null | grep -q __GLIBC__ || echo $(BUILD)/tests/faults/faults.so))
+$(BUILD)/tests/faults/faults.so: tests/faults/faults.c
+	@mkdir -p $(@D)
+	$(CC) $(C_DIALECT) $(CFLAGS) -I. -fPIC -shared $< -ldl -o $@
 
 -include $(wildcard $(BUILD)/*/*.d $(BUILD)/tests/*/*.d $(BUILD)/tests/labs/wire/*.d)
 
@@ -169,10 +188,12 @@ test:
 	@$(MAKE) --no-print-directory unit
 	@$(MAKE) --no-print-directory integration
 
-unit: $(BUILD)/tests/unit/unit_tests
+unit: $(BUILD)/tests/unit/unit_tests $(FUZZERS)
 	$< --gtest_brief=1 --gtest_output=xml:$(BUILD)/unit.xml
+	@for target in $(FUZZERS); do \
+	$$target tests/fuzz/corpus/$${target##*/}.txt || exit 1; done
 
-integration: all experiments
+integration: all experiments $(FAULTS)
 	sh tests/pytest.sh --build=$(BUILD) --junitxml=$(BUILD)/integration.xml tests/integration
 
 ##  make test-03    the tests of stage 03; of your own server: make test-03 SERVER=./mine
@@ -188,6 +209,15 @@ $(NUMBERS:%=test-%): test-%:
 bench: all experiments $(BUILD)/tests/bench/wire
 	@$(BUILD)/tests/bench/wire || [ $$? = 77 ]
 	@$(BUILD)/tests/bench/bench $(ARGS)
+
+##  make fuzz       a million inputs that clang's libFuzzer thinks up for each target; RUNS=N
+.PHONY: fuzz fuzzers
+RUNS ?= 1000000
+fuzz:
+	@sh tests/setup.sh fuzz
+	@$(MAKE) --no-print-directory SANITIZE=fuzzer fuzzers
+	@sh tests/fuzz/fuzz.sh $(RUNS) $(TARGETS)
+fuzzers: $(FUZZERS)
 
 ##  make book       the chapters, sources and diffs as a site: build/book/index.html
 .PHONY: book

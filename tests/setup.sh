@@ -1,5 +1,5 @@
 #!/bin/sh
-# Sees that what a task needs is there: setup.sh tour|test|lint|book|book-test. What is missing
+# Sees that what a task needs is there: setup.sh tour|test|lint|fuzz|book|book-test. What is missing
 # is installed as packages where that is possible: by root, or by sudo where it asks nothing or
 # can ask on the terminal. Otherwise it prints the one command to type, and fails.
 #
@@ -41,6 +41,14 @@ missing() {
         echo "a C compiler"
     fi
     [ "$1" = tour ] && return
+    if [ "$1" = fuzz ]; then
+        has clang || echo "clang"
+        echo 'int LLVMFuzzerTestOneInput(void) { return 0; }' |
+            clang -fsanitize=fuzzer,address -x c - -o /dev/null >/dev/null 2>&1 ||
+            echo "clang's sanitizers and libFuzzer"
+        has python3 || echo "Python"
+        return
+    fi
     if has "${CXX:-c++}"; then
         echo '#include <gtest/gtest.h>' | "${CXX:-c++}" -E -x c++ - >/dev/null 2>&1 ||
             echo "GoogleTest"
@@ -90,6 +98,12 @@ if [ "$1" = test ] || [ "$1" = lint ]; then
     alpine="$alpine gtest-dev py3-pytest py3-pytest-xdist py3-hypothesis"
     alpine="$alpine netcat-openbsd socat iproute2"
 fi
+if [ "$1" = fuzz ]; then
+    debian="$debian clang libclang-rt-dev python3"
+    fedora="$fedora clang compiler-rt python3"
+    arch="$arch clang compiler-rt python"
+    alpine="$alpine clang compiler-rt python3"
+fi
 if [ "$1" = lint ]; then
     debian="$debian clang clang-format clang-tidy cppcheck"
     fedora="$fedora clang clang-tools-extra cppcheck"
@@ -118,9 +132,9 @@ book-python)
     find_python "$book_modules"
     exit
     ;;
-tour | test | lint | book | book-test) ;;
+tour | test | lint | fuzz | book | book-test) ;;
 *)
-    echo "usage: setup.sh tour|test|lint|book|book-test|python|book-python" >&2
+    echo "usage: setup.sh tour|test|lint|fuzz|book|book-test|python|book-python" >&2
     exit 2
     ;;
 esac
