@@ -7,13 +7,13 @@
 #include "tests/check/check.h"
 
 /* Leaves a connection behind on the port that the server closed first, as one has it that is
-   stopped while a client is connected. */
+   stopped while a client is connected. It is killed, so that no handler of its own has a say. */
 static void leave_behind(struct server *server)
 {
     int client = connect_to(server);
 
     exchange(server, client, "x", 1);
-    stop(server);
+    kill_server(server);
     WITHIN(SOON, wait_for_end(client, 0.01) != OPEN)
     continue;
     close(client);
@@ -65,8 +65,8 @@ static void shares_the_port(void)
             fail("the second start failed: %s", how_it_ended(second));
         fail("%d listener on the port", listeners(first));
     }
-    stop(first);
-    stop(second);
+    kill_server(first);
+    kill_server(second);
     did("started two servers without the option");
     expected("the first listens, the second is refused");
     first = start("");
@@ -86,7 +86,7 @@ static void shares_the_port(void)
 
 const struct step steps_02[] = {
     {"it can be started again at once",
-     "stopped it while a client was connected, and started it again on the same port",
+     "ended it (SIGKILL) while a client was connected, and started it again on the same port",
      "the second server listens within 2 s",
      READ,
      {"Who holds the port after the first server has gone? `ss -tan` shows it.",

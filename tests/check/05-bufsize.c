@@ -24,7 +24,7 @@ static long window_with(const char *options)
     if (window < 0)
         skip("TCP_INFO of this kernel does not tell the window (Linux 5.4 does)");
     close(client);
-    stop(server);
+    kill_server(server);
     return window;
 }
 

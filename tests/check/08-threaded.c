@@ -127,6 +127,12 @@ static void nothing_left(void)
     }
 }
 
+static void ask_to_stop(struct server *server)
+{
+    server->stopped = true;
+    kill(server->pid, SIGTERM);
+}
+
 static void a_clean_end(void)
 {
     enum { SIZE = 60000 };
@@ -138,7 +144,7 @@ static void a_clean_end(void)
     send_bytes(client, sent, SIZE, SOON);
     shutdown(client, SHUT_WR);
     nap(0.1);
-    kill(server->pid, SIGTERM);
+    ask_to_stop(server);
     if (has_ended(server, 0.3)) {
         so("SIGTERM ends it where it stands: a handler, or a thread that waits for it, stops the "
            "accepting, and main waits for the clients that are there");
@@ -163,7 +169,7 @@ static void a_clean_end(void)
     client = connect_small(server);
     send_bytes(client, sent, SIZE, SOON);
     nap(0.1);
-    kill(server->pid, SIGTERM);
+    ask_to_stop(server);
     if (!has_ended(server, SOON + 0.5)) {
         so("the wait for clients has an end: given.grace seconds");
         fail("it still ran");

@@ -116,7 +116,7 @@ static void loops(void)
         clients[i] = connect_to(server);
     for (int i = 0; i < 40; i++)
         exchange(server, clients[i], "x", 1);
-    stop(server);
+    kill_server(server);
     did("started it without --loops");
     expected("one listener");
     server = start("");

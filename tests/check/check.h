@@ -65,6 +65,7 @@ struct server {
     int pid;
     int port;
     bool ended;
+    bool stopped;    /* it was told to end */
     int status;      /* of waitpid(2), once it has ended */
     int output, log; /* files with what it writes to stdout and to stderr */
     const char *options;
@@ -87,8 +88,11 @@ bool has_ended(struct server *server, double seconds);
 /* "ended with status 1; its last words: …", or "was ended by SIGPIPE". */
 const char *how_it_ended(struct server *server);
 
-/* Ends it with a signal and waits; fails where it does not end in time. */
+/* Ends it with SIGTERM and waits; fails where it does not end in time. */
 void stop(struct server *server);
+
+/* Ends it in any case, with SIGKILL. */
+void kill_server(struct server *server);
 
 /* Numbers from /proc of the server: -1 where they cannot be read. */
 int descriptors(const struct server *server);

@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <signal.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -35,13 +34,4 @@ void vanish(int client)
 
     if (setsockopt(client, SOL_SOCKET, SO_ATTACH_FILTER, &filter, sizeof filter) < 0)
         skip("no packet filter: %s", strerror(errno));
-}
-
-void kill_server(struct server *server)
-{
-    kill(server->pid, SIGTERM);
-    if (!has_ended(server, 0.5)) {
-        kill(-server->pid, SIGKILL);
-        has_ended(server, SOON);
-    }
 }

@@ -13,6 +13,4 @@ long peer_value(int client, enum peer_field field);
 /* From now on nothing that comes for this client gets to it: it has vanished. */
 void vanish(int client);
 
-void kill_server(struct server *server);
-
 #endif

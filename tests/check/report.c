@@ -280,7 +280,7 @@ int report_junit(const struct report *report, const char *path, const char *unbu
             fprintf(file, "  <testcase classname=\"stage %02d\" name=\"%02d.%d ", stage + 1,
                     stage + 1, step + 1);
             xml(file, stages[stage].steps[step].name);
-            fputs("\">", file);
+            fprintf(file, "\" time=\"%.3f\">", result->seconds);
             if (unbuilt != NULL || result->outcome == FAILED) {
                 fputs("<failure message=\"", file);
                 xml(file, unbuilt != NULL ? unbuilt : result->saw);

@@ -20,7 +20,7 @@
 #include <unistd.h>
 
 enum {
-    AT_ONCE = 4,     /* steps: they wait more than they compute */
+    AT_ONCE = 6,     /* steps: they wait more than they compute */
     STEP_LIMIT = 10, /* seconds; no step takes as long by itself */
     MOST = STAGES * MOST_STEPS
 };
@@ -263,6 +263,7 @@ static bool over(struct job *job)
         job->result->outcome = FAILED;
     }
     job->pid = 0;
+    job->result->seconds = clock_seconds_since(job->started);
     if (job->result->outcome == NOT_RUN) {
         snprintf(job->result->saw, sizeof job->result->saw, "the step itself broke off");
         job->result->outcome = FAILED;

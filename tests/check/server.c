@@ -21,7 +21,7 @@
 #include "tests/check/check.h"
 #include "tests/check/run.h"
 
-enum { MOST_SERVERS = 4, PLENTY = 4096 };
+enum { MOST_SERVERS = 8, PLENTY = 4096 };
 
 static struct server servers[MOST_SERVERS];
 static int count;
@@ -388,8 +388,7 @@ void explain_end(struct server *server)
 struct server *server_that_ended(void)
 {
     for (int i = 0; i < count; i++)
-        if (has_ended(&servers[i], 0) &&
-            !(WIFSIGNALED(servers[i].status) && WTERMSIG(servers[i].status) == SIGTERM))
+        if (!servers[i].stopped && has_ended(&servers[i], 0))
             return &servers[i];
     return NULL;
 }
@@ -472,6 +471,7 @@ void stop(struct server *server)
 {
     char text[PLENTY] = "";
 
+    server->stopped = true;
     kill(server->pid, SIGTERM);
     if (has_ended(server, SOON))
         return;
@@ -487,6 +487,13 @@ void stop(struct server *server)
         so("its handler ran, but the program went on in the call that it was in: a flag is not "
            "looked at there. Without a handler of yours SIGTERM ends the program");
     fail("it still ran 2 s later");
+}
+
+void kill_server(struct server *server)
+{
+    server->stopped = true;
+    kill(-server->pid, SIGKILL);
+    has_ended(server, SOON);
 }
 
 void end_servers(void)
