@@ -165,9 +165,21 @@ const char *bytes_text(size_t size);
 
 void nap(double seconds);
 
+/* How long the servers and this process have waited for a processor so far, in seconds. Such time
+   does not count: on a busy machine everything takes longer. */
+double machine_delay(void);
+
+/* A time limit that begins now. */
+struct limit {
+    int64_t begun;
+    double seconds, delay;
+};
+struct limit limit_of(double seconds);
+double time_left(const struct limit *limit);
+
 /* Does what follows again and again until condition is true, for so many seconds at most. */
-#define WITHIN(seconds, condition)                               \
-    for (int64_t until_ = clock_ns() + (int64_t)((seconds)*1e9); \
-         !(condition) && clock_ns() < until_; nap(0.002))
+#define WITHIN(seconds, condition)                                                        \
+    for (struct limit limit_ = limit_of(seconds); !(condition) && time_left(&limit_) > 0; \
+         nap(0.002))
 
 #endif

@@ -20,8 +20,8 @@
 #include <unistd.h>
 
 enum {
-    AT_ONCE = 6,     /* steps: they wait more than they compute */
-    STEP_LIMIT = 10, /* seconds; no step takes as long by itself */
+    AT_ONCE = 4,     /* steps: they wait more than they compute */
+    STEP_LIMIT = 30, /* seconds, far more than any step takes by itself */
     MOST = STAGES * MOST_STEPS
 };
 

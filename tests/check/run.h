@@ -8,7 +8,7 @@ enum outcome { NOT_RUN, PASSED, FAILED, SKIPPED };
 
 struct result {
     enum outcome outcome;
-    double seconds; /* that it took */
+    double seconds;                                   /* that it took */
     char did[600], expected[600], saw[1400], so[600]; /* saw is the reason of a skip */
 };
 

@@ -285,6 +285,33 @@ long resident_kib(const struct server *server)
     return value;
 }
 
+/* Seconds that a process has waited for a processor, which is the machine's fault and not its own
+   (the second number of schedstat, in ns). */
+static double delayed(int pid)
+{
+    char path[64];
+    unsigned long long ran = 0, waited = 0;
+
+    snprintf(path, sizeof path, "/proc/%d/schedstat", pid);
+    FILE *file = fopen(path, "r");
+    if (file == NULL)
+        return 0;
+    if (fscanf(file, "%llu %llu", &ran, &waited) != 2)
+        waited = 0;
+    fclose(file);
+    return (double)waited / 1e9;
+}
+
+double machine_delay(void)
+{
+    double longest = 0;
+
+    for (int i = 0; i < count; i++)
+        if (!servers[i].ended && delayed(servers[i].pid) > longest)
+            longest = delayed(servers[i].pid);
+    return longest + delayed(getpid());
+}
+
 /* ---- what it said, and how it ended ---- */
 
 /* The last line with something in it, of what it wrote to a file; "" where there is none. */
