@@ -204,6 +204,56 @@ $(NUMBERS:%=test-%): test-%:
 	sh tests/pytest.sh --build=$(BUILD) --junitxml=$(BUILD)/test-$*.xml \
 		$(if $(SERVER),--server='$(SERVER)') tests/integration/test_$*_*.py
 
+# ---- write it yourself ----
+
+CHECK := $(BUILD)/tests/check/check
+CHECK_PARTS := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/check/*.c))
+AS_PYTHON := $(if $(filter python,$(IN)),--python)
+
+$(CHECK): $(CHECK_PARTS) $(COMMON)
+	$(CC) $(COMPILE) $(LDFLAGS) $^ -lm -o $@
+
+# What CHECK is told: the stage behind the dash, SERVER=, ALL=1, WATCH=1, TAP=1, JUNIT=.
+CHECKED = $(if $(SERVER),--server '$(SERVER)') $(if $(ALL),--all) $(if $(WATCH),--watch) \
+	$(if $(TAP),--tap) $(if $(JUNIT),--junit '$(JUNIT)')
+RUN_CHECK = $(MAKE) --no-print-directory -s $(CHECK) && BUILD='$(BUILD)' CC='$(CC)' $(CHECK)
+
+##  make start      a file to write your own server in: the first stage, or the next one
+##  make start-03   the same for stage 03; IN=python in Python
+.PHONY: start $(NUMBERS:%=start-%)
+start:
+	@$(RUN_CHECK) start $(AS_PYTHON)
+$(NUMBERS:%=start-%): start-%:
+	@$(RUN_CHECK) start $* $(AS_PYTHON)
+
+##  make check      what your server does already, and the first thing that it does not
+##  make check-03   the same up to stage 03; WATCH=1 again at each save; ALL=1 goes on;
+##                  SERVER='any command' instead of your file; JUNIT=file and TAP=1 for machines
+.PHONY: check $(NUMBERS:%=check-%)
+check:
+	@$(RUN_CHECK) check $(CHECKED)
+$(NUMBERS:%=check-%): check-%:
+	@$(RUN_CHECK) check $* $(CHECKED)
+
+##  make hint       the next of three hints for the step that failed last; make hint-03
+.PHONY: hint $(NUMBERS:%=hint-%)
+hint:
+	@$(RUN_CHECK) hint
+$(NUMBERS:%=hint-%): hint-%:
+	@$(RUN_CHECK) hint $*
+
+##  make compare-03 your server and the course's, side by side
+.PHONY: compare $(NUMBERS:%=compare-%)
+compare:
+	@$(RUN_CHECK) compare
+$(NUMBERS:%=compare-%): compare-%:
+	@$(RUN_CHECK) compare $*
+
+##  make progress   all stages and steps: what your servers do
+.PHONY: progress
+progress:
+	@$(RUN_CHECK) progress
+
 ##  make bench      08 and 09 beside bare loops, Node, asyncio; their memory; how exact the wire is
 .PHONY: bench
 bench: all experiments $(BUILD)/tests/bench/wire

@@ -300,8 +300,7 @@ static void prepare_threads(void)
 
     if (stack < 65536)
         stack = 65536;
-    sem_init(&places, 0, (unsigned)max_clients);
-    take_place();
+    sem_init(&places, 0, (unsigned)max_clients - 1); /* one is held for the next client */
     allow_sockets(max_clients);
     pthread_attr_init(&attributes);
     pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);

@@ -1,0 +1,206 @@
+/* Stage 04: how long to wait. */
+#include <stdio.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "tests/check/check.h"
+
+static void check_idle(struct server *server, const char *what)
+{
+    double before = cpu_seconds(server);
+    int64_t begun = clock_ns();
+
+    nap(0.2);
+    if (cpu_seconds(server) - before > 0.6 * clock_seconds_since(begun)) {
+        so("after a timeout recv returns -1 again and again: it ends the connection, and the loop");
+        fail("%s, and the server uses the processor all the time", what);
+    }
+}
+
+static void silent_is_closed(void)
+{
+    struct server *server = start("--timeout 0.5");
+    int client = connect_to(server);
+
+    exchange(server, client, "x", 1);
+    int64_t silent = clock_ns();
+    enum ending ending = wait_for_end(client, SOON + 0.5);
+    double seconds = clock_seconds_since(silent);
+    if (has_ended(server, 0.02)) {
+        so("recv returned -1 (EAGAIN) after the time: that closes this client, and the server "
+           "goes on");
+        fail("the client was closed, since %s", how_it_ended(server));
+    }
+    if (ending == OPEN) {
+        check_idle(server, "the client was not closed");
+        so("is SO_RCVTIMEO set on the accepted socket, as a struct timeval, and is the client "
+           "closed when recv returns -1?");
+        fail("2.5 s later the connection was still open");
+    }
+    if (seconds < 0.4) {
+        so("0.5 s is tv_sec 0 and tv_usec 500000: is the fraction lost, or is the unit wrong?");
+        fail("it was closed at once");
+    }
+    close(client);
+}
+
+static void next_is_served(void)
+{
+    struct server *server = start("--timeout 0.5");
+    int silent = connect_to(server), next = connect_to(server);
+
+    send_bytes(next, "next", 4, SOON);
+    expect(server, next, "next", 4, "next", 4);
+    close(silent);
+    close(next);
+}
+
+static void who_talks_stays(void)
+{
+    struct server *server = start("--timeout 0.6");
+    int client = connect_to(server);
+
+    for (int i = 0; i < 6; i++) {
+        char letter = (char)('a' + i);
+        send_bytes(client, &letter, 1, SOON);
+        char came;
+        struct reply reply = receive_bytes(client, &came, 1, SOON);
+        if (reply.size != 1 || came != letter) {
+            so("the time is for one recv, and begins anew with each: it is not for the whole "
+               "connection");
+            fail("%.1f s after it came the client was closed, %d answers had come", 0.2 * i, i);
+        }
+        nap(0.2);
+    }
+    close(client);
+}
+
+static bool connection_is_over(struct server *server, int client)
+{
+    struct end end = server_end(server, client);
+
+    return !end.there || end.state != TCP_STATE_ESTABLISHED;
+}
+
+static void who_does_not_read_is_closed(void)
+{
+    struct server *server = start("--timeout 0.3");
+    int client = connect_small(server);
+
+    fill(client);
+    WITHIN(SOON + 0.5, connection_is_over(server, client))
+    continue;
+    if (has_ended(server, 0.02)) {
+        so("a send that timed out closes that client, and the server goes on");
+        fail("the connection was closed, since %s", how_it_ended(server));
+    }
+    if (!connection_is_over(server, client)) {
+        so("the server is blocked in send: SO_SNDTIMEO is for that what SO_RCVTIMEO is for recv");
+        fail("2.5 s later the connection was still open");
+    }
+    close(client);
+    client = connect_to(server);
+    exchange(server, client, "x", 1);
+}
+
+static void accept_timeout_harms_nobody(void)
+{
+    struct server *server = start("--accept-timeout 0.2");
+    nap(0.6);
+    if (has_ended(server, 0)) {
+        so("accept returned -1 (EAGAIN): nobody came for a while. The loop goes on with the next "
+           "accept");
+        fail("after 0.6 s without a client %s", how_it_ended(server));
+    }
+    int client = connect_to(server);
+    exchange(server, client, "x", 1);
+    nap(0.5);
+    send_bytes(client, "y", 1, SOON);
+    char came;
+    struct reply reply = receive_bytes(client, &came, 1, SOON);
+    if (reply.size != 1) {
+        so("an accepted socket inherits SO_RCVTIMEO from the listener: without --timeout it has "
+           "to be set back to 0 on the accepted socket");
+        fail("a client that was silent for 0.5 s was closed, although no --timeout was given");
+    }
+    close(client);
+}
+
+static void user_timeout_ends_who_never_reads(void)
+{
+    struct server *server = start("--user-timeout 0.5");
+    int client = connect_small(server);
+
+    fill(client);
+    WITHIN(5, connection_is_over(server, client))
+    continue;
+    if (!connection_is_over(server, client)) {
+        so("is TCP_USER_TIMEOUT set on the listener (who is accepted inherits it) or on the "
+           "accepted socket? Its unit is the millisecond: 0.5 s are 500");
+        fail("5 s later the connection was still there");
+    }
+    WITHIN(SOON, has_ended(server, 0) || listeners(server) > 0)
+    continue;
+    close(client);
+    client = connect_to(server);
+    exchange(server, client, "x", 1);
+}
+
+#define READ "docs/04-timeout.md#the-lines-that-matter"
+
+const struct step steps_04[] = {
+    {"--timeout 0.5 closes a client that is silent for so long",
+     "one byte, had it back, then said nothing (--timeout 0.5)",
+     "the connection closed after 0.5 s, and not much before",
+     READ,
+     {"In which call is the server while the client says nothing, and what could end that call?",
+      "setsockopt on the accepted socket: SOL_SOCKET, SO_RCVTIMEO and a struct timeval with whole "
+      "seconds and microseconds. When the time is up, recv returns -1."},
+     NULL,
+     silent_is_closed},
+    {"and serves the next one",
+     "a silent client, and a second one behind it (--timeout 0.5)",
+     "the second is answered within 2 s",
+     READ,
+     {"What happens after a recv that returned -1?",
+      "The loop for this client ends, close(client), and accept comes again."},
+     "04.1",
+     next_is_served},
+    {"a client that talks in time stays",
+     "a byte each 0.2 s, six times (--timeout 0.6)",
+     "six answers",
+     READ,
+     {"Is the time for a call, or for the whole connection?",
+      "SO_RCVTIMEO is for each single recv. An alarm or a clock of your own would have to begin "
+      "anew with each byte that comes."},
+     "04.1",
+     who_talks_stays},
+    {"a client that does not read is closed too",
+     "sent as much as there was room for, and read nothing (--timeout 0.3)",
+     "the connection closed, and the next client answered",
+     READ,
+     {"In which call is the server now?",
+      "SO_SNDTIMEO is the same for send. A send that timed out returns -1, or fewer bytes than it "
+      "was given, and the next one -1."},
+     NULL,
+     who_does_not_read_is_closed},
+    {"--accept-timeout ends no server and no client",
+     "no client for 0.6 s, then one that was silent for 0.5 s (--accept-timeout 0.2)",
+     "both times an answer",
+     READ,
+     {"Which socket has the time to wait in accept, and who inherits it?",
+      "SO_RCVTIMEO on the listener. accept then returns -1 with EAGAIN, and the loop goes on. An "
+      "accepted socket inherits the time, so its own is always set, 0 for none."},
+     NULL,
+     accept_timeout_harms_nobody},
+    {"--user-timeout 0.5 ends a connection on which nothing gets through",
+     "sent as much as there was room for, and read nothing (--user-timeout 0.5)",
+     "the connection gone within 5 s, and the next client answered",
+     READ,
+     {"Who waits here: your program, or TCP for an acknowledgement?",
+      "setsockopt on the listener: IPPROTO_TCP, TCP_USER_TIMEOUT, an unsigned int in "
+      "milliseconds."},
+     NULL,
+     user_timeout_ends_who_never_reads},
+    {0},
+};

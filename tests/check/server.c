@@ -1,0 +1,533 @@
+/* The server under check: started, looked at from outside, ended. */
+#include <ctype.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "common/clock.h"
+#include "tests/check/check.h"
+#include "tests/check/run.h"
+
+enum { MOST_SERVERS = 8, PLENTY = 4096 };
+
+static struct server servers[MOST_SERVERS];
+static int count;
+
+void nap(double seconds)
+{
+    struct timespec time = {(time_t)seconds, (long)((seconds - (double)(time_t)seconds) * 1e9)};
+
+    nanosleep(&time, NULL);
+}
+
+static int unnamed_file(void)
+{
+    FILE *file = tmpfile();
+    int descriptor = file == NULL ? -1 : fcntl(fileno(file), F_DUPFD_CLOEXEC, 10);
+
+    if (file != NULL)
+        fclose(file);
+    if (descriptor < 0)
+        skip("no temporary file: %s", strerror(errno));
+    return descriptor;
+}
+
+struct server *launch(const char *options)
+{
+    char command[4096];
+
+    if (count == MOST_SERVERS)
+        skip("a step starts at most %d servers", MOST_SERVERS);
+    struct server *server = &servers[count++];
+    *server = (struct server){.port = check_port, .options = options};
+    server->output = unnamed_file();
+    server->log = unnamed_file();
+    snprintf(command, sizeof command, "exec %s --port %d %s", check_command, server->port, options);
+    pid_t parent = getpid();
+    server->pid = fork();
+    if (server->pid < 0)
+        skip("fork: %s", strerror(errno));
+    if (server->pid == 0) {
+        int nothing = open("/dev/null", O_RDONLY);
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        if (getppid() != parent)
+            _exit(EXIT_FAILURE);
+        setpgid(0, 0);
+        signal(SIGPIPE, SIG_DFL);
+        signal(SIGINT, SIG_DFL);
+        dup2(nothing, STDIN_FILENO);
+        dup2(server->output, STDOUT_FILENO);
+        dup2(server->log, STDERR_FILENO);
+        execl("/bin/sh", "sh", "-c", command, (char *)NULL);
+        _exit(127);
+    }
+    return server;
+}
+
+bool has_ended(struct server *server, double seconds)
+{
+    WITHIN(seconds, server->ended)
+    server->ended = waitpid(server->pid, &server->status, WNOHANG) == server->pid;
+    if (!server->ended)
+        server->ended = waitpid(server->pid, &server->status, WNOHANG) == server->pid;
+    return server->ended;
+}
+
+/* ---- /proc ---- */
+
+struct row {
+    unsigned local_port, remote_port;
+    unsigned long local_address;
+    struct end end;
+    unsigned long inode;
+};
+
+/* Calls see(row, context) for each TCP socket of this network. */
+static void each_socket(void (*see)(const struct row *row, void *context), void *context)
+{
+    static const char *const files[] = {"/proc/self/net/tcp", "/proc/self/net/tcp6"};
+    char line[512];
+
+    for (int i = 0; i < 2; i++) {
+        FILE *file = fopen(files[i], "r");
+        if (file == NULL)
+            continue;
+        while (fgets(line, sizeof line, file) != NULL) {
+            char local[40], remote[40];
+            unsigned state, timer;
+            unsigned long unsent, unread, expires;
+            struct row row = {0};
+            if (sscanf(line,
+                       " %*d: %39[0-9A-F]:%x %39[0-9A-F]:%x %x %lx:%lx %x:%lx %*x %*u %*u %lu",
+                       local, &row.local_port, remote, &row.remote_port, &state, &unsent, &unread,
+                       &timer, &expires, &row.inode) != 10)
+                continue;
+            /* In tcp6 the last four bytes are the IPv4 address of a mapped one. */
+            row.local_address = strtoul(local + strlen(local) - 8, NULL, 16);
+            row.end = (struct end){true,
+                                   (int)state,
+                                   (long)unsent,
+                                   (long)unread,
+                                   row.inode != 0,
+                                   (int)timer,
+                                   (double)expires / (double)sysconf(_SC_CLK_TCK)};
+            see(&row, context);
+        }
+        fclose(file);
+    }
+}
+
+struct wanted {
+    const struct server *server;
+    unsigned port, remote_port;
+    unsigned long address;
+    struct end end;
+    int count;
+};
+
+static void see_connection(const struct row *row, void *context)
+{
+    struct wanted *wanted = context;
+
+    if (row->local_port == wanted->port && row->remote_port == wanted->remote_port &&
+        row->end.state != TCP_STATE_LISTEN)
+        wanted->end = row->end;
+}
+
+struct end server_end(const struct server *server, int client)
+{
+    struct sockaddr_in address;
+    socklen_t size = sizeof address;
+    struct wanted wanted = {.port = (unsigned)server->port};
+
+    if (getsockname(client, (struct sockaddr *)&address, &size) == 0)
+        wanted.remote_port = ntohs(address.sin_port);
+    each_socket(see_connection, &wanted);
+    return wanted.end;
+}
+
+static bool owns(const struct server *server, unsigned long inode)
+{
+    char path[64], link[400], target[64], name[64];
+    bool found = false;
+
+    snprintf(path, sizeof path, "/proc/%d/fd", server->pid);
+    snprintf(name, sizeof name, "socket:[%lu]", inode);
+    DIR *folder = opendir(path);
+    if (folder == NULL)
+        return false;
+    for (struct dirent *entry; !found && (entry = readdir(folder)) != NULL;) {
+        snprintf(link, sizeof link, "%s/%s", path, entry->d_name);
+        ssize_t length = readlink(link, target, sizeof target - 1);
+        if (length > 0) {
+            target[length] = '\0';
+            found = strcmp(target, name) == 0;
+        }
+    }
+    closedir(folder);
+    return found;
+}
+
+static void see_listener(const struct row *row, void *context)
+{
+    struct wanted *wanted = context;
+
+    if (row->end.state != TCP_STATE_LISTEN || row->local_port != wanted->port)
+        return;
+    wanted->count++;
+    wanted->end = row->end;
+    wanted->address = row->local_address;
+}
+
+int listeners(const struct server *server)
+{
+    struct wanted wanted = {.port = (unsigned)server->port};
+
+    each_socket(see_listener, &wanted);
+    return wanted.count;
+}
+
+long waiting(const struct server *server)
+{
+    struct wanted wanted = {.port = (unsigned)server->port};
+
+    each_socket(see_listener, &wanted);
+    return wanted.end.unread;
+}
+
+/* A listener on another port, which is this server's. */
+static void see_stray(const struct row *row, void *context)
+{
+    struct wanted *wanted = context;
+
+    if (row->end.state == TCP_STATE_LISTEN && row->local_port != (unsigned)wanted->server->port &&
+        (private_network || owns(wanted->server, row->inode))) {
+        wanted->count++;
+        wanted->port = row->local_port;
+    }
+}
+
+static int count_entries(const struct server *server, const char *what)
+{
+    char path[64];
+    int entries = 0;
+
+    snprintf(path, sizeof path, "/proc/%d/%s", server->pid, what);
+    DIR *folder = opendir(path);
+    if (folder == NULL)
+        return -1;
+    for (struct dirent *entry; (entry = readdir(folder)) != NULL;)
+        entries += entry->d_name[0] != '.';
+    closedir(folder);
+    return entries;
+}
+
+int descriptors(const struct server *server)
+{
+    return count_entries(server, "fd");
+}
+
+int threads(const struct server *server)
+{
+    return count_entries(server, "task");
+}
+
+static bool read_proc(const struct server *server, const char *what, char *text, size_t size)
+{
+    char path[64];
+
+    snprintf(path, sizeof path, "/proc/%d/%s", server->pid, what);
+    FILE *file = fopen(path, "r");
+    if (file == NULL)
+        return false;
+    text[fread(text, 1, size - 1, file)] = '\0';
+    fclose(file);
+    return true;
+}
+
+double cpu_seconds(const struct server *server)
+{
+    char text[PLENTY];
+    unsigned long user, kernel;
+
+    if (!read_proc(server, "stat", text, sizeof text))
+        return -1;
+    char *rest = strrchr(text, ')');
+    if (rest == NULL ||
+        sscanf(rest, ") %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &user, &kernel) != 2)
+        return -1;
+    return (double)(user + kernel) / (double)sysconf(_SC_CLK_TCK);
+}
+
+long resident_kib(const struct server *server)
+{
+    char text[PLENTY];
+    long value = -1;
+
+    if (!read_proc(server, "status", text, sizeof text))
+        return -1;
+    char *line = strstr(text, "VmRSS:");
+    if (line == NULL || sscanf(line, "VmRSS: %ld", &value) != 1)
+        return -1;
+    return value;
+}
+
+/* Seconds that a process has waited for a processor, which is the machine's fault and not its own
+   (the second number of schedstat, in ns). */
+static double delayed(int pid)
+{
+    char path[64];
+    unsigned long long ran = 0, waited = 0;
+
+    snprintf(path, sizeof path, "/proc/%d/schedstat", pid);
+    FILE *file = fopen(path, "r");
+    if (file == NULL)
+        return 0;
+    if (fscanf(file, "%llu %llu", &ran, &waited) != 2)
+        waited = 0;
+    fclose(file);
+    return (double)waited / 1e9;
+}
+
+double machine_delay(void)
+{
+    double longest = 0;
+
+    for (int i = 0; i < count; i++)
+        if (!servers[i].ended && delayed(servers[i].pid) > longest)
+            longest = delayed(servers[i].pid);
+    return longest + delayed(getpid());
+}
+
+/* ---- what it said, and how it ended ---- */
+
+/* The last line with something in it, of what it wrote to a file; "" where there is none. */
+static void last_line(int file, char *line, size_t size)
+{
+    char text[PLENTY];
+    off_t end = lseek(file, 0, SEEK_END);
+    off_t from = end > (off_t)sizeof text - 1 ? end - ((off_t)sizeof text - 1) : 0;
+    ssize_t length = pread(file, text, sizeof text - 1, from);
+
+    line[0] = '\0';
+    while (length > 0 && isspace((unsigned char)text[length - 1]))
+        length--;
+    if (length <= 0)
+        return;
+    text[length] = '\0';
+    char *start = strrchr(text, '\n');
+    snprintf(line, size, "%.300s", start == NULL ? text : start + 1);
+}
+
+/* Whether text is in what it wrote to stdout or stderr. */
+bool server_printed(const struct server *server, const char *bytes, size_t size)
+{
+    static char text[1 << 16];
+    const int files[] = {server->output, server->log};
+
+    for (int i = 0; i < 2; i++) {
+        ssize_t length = pread(files[i], text, sizeof text, 0);
+        if (length > 0 && memmem(text, (size_t)length, bytes, size) != NULL)
+            return true;
+    }
+    return false;
+}
+
+const char *signal_name(int number)
+{
+    static char text[32];
+    static const struct {
+        int number;
+        const char *name;
+    } names[] = {{SIGPIPE, "SIGPIPE"}, {SIGSEGV, "SIGSEGV"}, {SIGABRT, "SIGABRT"},
+                 {SIGTERM, "SIGTERM"}, {SIGKILL, "SIGKILL"}, {SIGBUS, "SIGBUS"},
+                 {SIGFPE, "SIGFPE"},   {SIGILL, "SIGILL"},   {SIGALRM, "SIGALRM"}};
+
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        if (names[i].number == number)
+            return names[i].name;
+    snprintf(text, sizeof text, "signal %d", number);
+    return text;
+}
+
+const char *how_it_ended(struct server *server)
+{
+    static char text[700];
+    char words[400];
+
+    last_line(server->log, words, sizeof words);
+    if (words[0] == '\0')
+        last_line(server->output, words, sizeof words);
+    if (WIFSIGNALED(server->status))
+        snprintf(text, sizeof text, "the server was ended by %s",
+                 signal_name(WTERMSIG(server->status)));
+    else
+        snprintf(text, sizeof text, "the server ended with status %d", WEXITSTATUS(server->status));
+    if (words[0] != '\0')
+        snprintf(text + strlen(text), sizeof text - strlen(text), "; its last words: %s", words);
+    return text;
+}
+
+/* What an end that nobody asked for comes from. */
+void explain_end(struct server *server)
+{
+    if (WIFSIGNALED(server->status)) {
+        switch (WTERMSIG(server->status)) {
+        case SIGPIPE:
+            so("it sent to a connection that was gone, and the signal SIGPIPE ended it: send with "
+               "MSG_NOSIGNAL, or ignore SIGPIPE, and look at what send returns");
+            return;
+        case SIGSEGV:
+        case SIGBUS:
+            so("it used memory that is not its own: is a pointer not set, or an array too small?");
+            return;
+        case SIGABRT:
+            so("it found that its own memory was overwritten, or called abort: does recv get the "
+               "size of the buffer, and not more?");
+            return;
+        default:
+            return;
+        }
+    }
+    if (WEXITSTATUS(server->status) == 127)
+        so("the command could not be run: is its name right?");
+    else if (WEXITSTATUS(server->status) == 0)
+        so("main came to its end after a client: a server goes on with the next one, in a loop "
+           "around accept");
+    else
+        so("one client's misfortune ended the whole server: after an error on a connection close "
+           "that one, and go on with the next accept");
+}
+
+struct server *server_that_ended(void)
+{
+    for (int i = 0; i < count; i++)
+        if (!servers[i].stopped && has_ended(&servers[i], 0))
+            return &servers[i];
+    return NULL;
+}
+
+/* ---- start and stop ---- */
+
+bool listens(struct server *server, double seconds)
+{
+    WITHIN(seconds, listeners(server) > 0 || has_ended(server, 0))
+    continue;
+    /* Of two servers on one port, the listener may be the other's. */
+    return !has_ended(server, 0) && listeners(server) > 0;
+}
+
+static _Noreturn void explain_no_listener(struct server *server)
+{
+    struct wanted stray = {.server = server};
+    int port = server->port, swapped = (port & 0xff) << 8 | port >> 8;
+
+    if (has_ended(server, 0)) {
+        if (server->options[0] != '\0') {
+            struct server *plain = launch("");
+            if (listens(plain, SOON)) {
+                so("with --port alone it listens; with %s it does not: does it know this option? "
+                   "given.h reads them all",
+                   server->options);
+                fail("%s", how_it_ended(server));
+            }
+        }
+        if (!WIFSIGNALED(server->status) && WEXITSTATUS(server->status) == 0) {
+            so("main came to its end. A server has none: socket, bind and listen, and then accept "
+               "in a loop");
+            fail("%s; nothing listens on port %d", how_it_ended(server), port);
+        }
+        explain_end(server);
+        if (!WIFSIGNALED(server->status) && WEXITSTATUS(server->status) != 127)
+            so("a call on the way to listen failed: its last words say which, and why");
+        fail("%s; nothing listens on port %d", how_it_ended(server), port);
+    }
+    each_socket(see_stray, &stray);
+    if (stray.count > 0 && (int)stray.port == swapped) {
+        so("%d is %d with its two bytes swapped: htons(port) puts them in network order", swapped,
+           port);
+        fail("it listens on port %d", swapped);
+    }
+    if (stray.count > 0) {
+        so("is the port the number that stands behind --port?");
+        fail("it listens on port %u instead", stray.port);
+    }
+    int sockets = 0;
+    char path[64], link[400], target[64];
+    snprintf(path, sizeof path, "/proc/%d/fd", server->pid);
+    DIR *folder = opendir(path);
+    for (struct dirent *entry; folder != NULL && (entry = readdir(folder)) != NULL;) {
+        snprintf(link, sizeof link, "%s/%s", path, entry->d_name);
+        ssize_t length = readlink(link, target, sizeof target - 1);
+        sockets += length > 7 && memcmp(target, "socket:", 7) == 0;
+    }
+    if (folder != NULL)
+        closedir(folder);
+    if (sockets > 0)
+        so("there is a socket, but it does not listen: does listen come after bind, and before "
+           "anything that waits?");
+    else
+        so("the program has no socket yet: does it wait for something before it calls socket, "
+           "bind and listen?");
+    fail("it runs, but nothing listens on port %d", port);
+}
+
+struct server *start(const char *options)
+{
+    struct server *server = launch(options);
+
+    if (!listens(server, SOON))
+        explain_no_listener(server);
+    return server;
+}
+
+void stop(struct server *server)
+{
+    char text[PLENTY] = "";
+
+    server->stopped = true;
+    kill(server->pid, SIGTERM);
+    if (has_ended(server, SOON))
+        return;
+    read_proc(server, "status", text, sizeof text);
+    char *line = strstr(text, "SigCgt:"), *blocked = strstr(text, "SigBlk:"),
+         *ignored = strstr(text, "SigIgn:");
+    uint64_t term = UINT64_C(1) << (SIGTERM - 1);
+    if (ignored != NULL && strtoull(ignored + 7, NULL, 16) & term)
+        so("it ignores SIGTERM");
+    else if (blocked != NULL && strtoull(blocked + 7, NULL, 16) & term)
+        so("it blocks SIGTERM, and nobody waits for it");
+    else if (line != NULL && strtoull(line + 7, NULL, 16) & term)
+        so("its handler ran, but the program went on in the call that it was in: a flag is not "
+           "looked at there. Without a handler of yours SIGTERM ends the program");
+    fail("it still ran 2 s later");
+}
+
+void kill_server(struct server *server)
+{
+    server->stopped = true;
+    kill(-server->pid, SIGKILL);
+    has_ended(server, SOON);
+}
+
+void end_servers(void)
+{
+    for (int i = 0; i < count; i++) {
+        kill(-servers[i].pid, SIGKILL);
+        if (!servers[i].ended)
+            waitpid(servers[i].pid, &servers[i].status, 0);
+    }
+}
