@@ -222,37 +222,37 @@ RUN_CHECK = $(MAKE) --no-print-directory -s $(CHECK) && BUILD='$(BUILD)' CC='$(C
 ##  make start-03   the same for stage 03; IN=python in Python
 .PHONY: start $(NUMBERS:%=start-%)
 start:
-	@$(RUN_CHECK) start $(AS_PYTHON)
+	+@$(RUN_CHECK) start $(AS_PYTHON)
 $(NUMBERS:%=start-%): start-%:
-	@$(RUN_CHECK) start $* $(AS_PYTHON)
+	+@$(RUN_CHECK) start $* $(AS_PYTHON)
 
 ##  make check      what your server does already, and the first thing that it does not
 ##  make check-03   the same up to stage 03; WATCH=1 again at each save; ALL=1 goes on;
 ##                  SERVER='any command' instead of your file; JUNIT=file and TAP=1 for machines
 .PHONY: check $(NUMBERS:%=check-%)
 check:
-	@$(RUN_CHECK) check $(CHECKED)
+	+@$(RUN_CHECK) check $(CHECKED)
 $(NUMBERS:%=check-%): check-%:
-	@$(RUN_CHECK) check $* $(CHECKED)
+	+@$(RUN_CHECK) check $* $(CHECKED)
 
 ##  make hint       the next of three hints for the step that failed last; make hint-03
 .PHONY: hint $(NUMBERS:%=hint-%)
 hint:
-	@$(RUN_CHECK) hint
+	+@$(RUN_CHECK) hint
 $(NUMBERS:%=hint-%): hint-%:
-	@$(RUN_CHECK) hint $*
+	+@$(RUN_CHECK) hint $*
 
 ##  make compare-03 your server and the course's, side by side
 .PHONY: compare $(NUMBERS:%=compare-%)
 compare:
-	@$(RUN_CHECK) compare
+	+@$(RUN_CHECK) compare
 $(NUMBERS:%=compare-%): compare-%:
-	@$(RUN_CHECK) compare $*
+	+@$(RUN_CHECK) compare $*
 
 ##  make progress   all stages and steps: what your servers do
 .PHONY: progress
 progress:
-	@$(RUN_CHECK) progress
+	+@$(RUN_CHECK) progress
 
 ##  make bench      08 and 09 beside bare loops, Node, asyncio; their memory; how exact the wire is
 .PHONY: bench
