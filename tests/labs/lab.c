@@ -4,6 +4,7 @@
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/sockios.h>
 #include <math.h>
 #include <netinet/in.h>
 #include <poll.h>
@@ -13,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -797,6 +799,15 @@ struct lab_sockets lab_sockets(int state, int local_port, int remote_port)
     }
     fclose(file);
     return result;
+}
+
+int lab_unsent(int connection)
+{
+    int unsent;
+
+    if (ioctl(connection, SIOCOUTQ, &unsent) < 0)
+        die("SIOCOUTQ");
+    return unsent;
 }
 
 /* ---- the parts ---- */
