@@ -65,7 +65,7 @@ if [ -n "$not_seen" ]; then
     echo "NOT SEEN, against all expectation, in:$not_seen"
     status=1
 elif [ -n "$not_allowed" ]; then
-    echo "This machine does not allow all of it; what would allow it stands above, at:$not_allowed"
+    echo "Not all of it could be shown on this machine; why stands above, at:$not_allowed"
     status=77
 fi
 if [ $quick = off ]; then

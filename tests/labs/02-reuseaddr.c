@@ -281,6 +281,18 @@ static void show_ports(void)
 
 /* ---- steering ---- */
 
+static int connect_from(int port)
+{
+    struct sockaddr_in own = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
+    struct sockaddr_in server = lab_server_address();
+    int client = lab_socket();
+
+    if (bind(client, (struct sockaddr *)&own, sizeof own) < 0 ||
+        connect(client, (struct sockaddr *)&server, sizeof server) < 0)
+        lab_fail("connect from port %d: %s", port, error_text(errno).text);
+    return client;
+}
+
 /* Two listeners on one port. Of the clients, how many came to the listener that a program would
    choose by their ports: the first for an even one, the second for an odd one? */
 static int steered(bool attached)
@@ -313,8 +325,9 @@ static int steered(bool attached)
                                sizeof program) < 0)
         lab_not_allowed("SO_ATTACH_REUSEPORT_CBPF: %s", error_text(errno).text);
     lab_enter(HOST_CLIENT);
+    /* Left alone, connect() would take even ports only, as long as there are any. */
     for (int i = 0; i < CLIENTS; i++)
-        clients[i] = lab_connect();
+        clients[i] = connect_from((attached ? 51000 : 50000) + i);
     for (int64_t start = clock_ns(); accepted < CLIENTS && lab_waits(start, 10);)
         for (int i = 0; i < SERVERS; i++) {
             struct sockaddr_in peer;
@@ -382,7 +395,8 @@ static const struct part parts[] = {
      .needs_wire = true},
     {.name = "steering",
      .question = "Can one choose which of the servers on a port has a connection?",
-     .run = show_steering},
+     .run = show_steering,
+     .needs_wire = true},
     {.name = NULL},
 };
 
