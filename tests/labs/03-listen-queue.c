@@ -94,7 +94,7 @@ static void show_backlog(void)
         lab_compare("--backlog 0, --backlog 16", text[0], text[1],
                     (double)connected[COUNT - 1] / connected[0]);
     }
-    lab_look("server$ ss -ltn 'sport = :9999'; nstat -az TcpExtListenOverflows TcpExtListenDrops");
+    lab_look("server$ ss -ltn; nstat -az TcpExtListenOverflows TcpExtListenDrops");
 }
 
 /* How many SYNs this client sent. In seconds since the first: when a place was free, when the
@@ -266,7 +266,7 @@ static void show_clamp(void)
     lab_answer(crowd.connected);
     lab_verdict(effective == 16 && crowd.connected == 17,
                 "the kernel cuts the backlog to net.core.somaxconn, without an error");
-    lab_look("server$ sysctl net.core.somaxconn; ss -ltn   (Send-Q of a listener is its backlog)");
+    lab_look("server$ sysctl net.core.somaxconn; ss -ltn   (Send-Q: the backlog)");
     go(&crowd);
     program_stop(busy);
 }
@@ -325,8 +325,8 @@ static void show_syn_queue(void)
                 "0: a full SYN queue drops all further SYNs");
     lab_verdict(half_open[1] < 12 && sent[1] > 25 && dropped[1] == 0,
                 "1: they are answered all the same, with a cookie, and take no place");
-    lab_look(
-        "server$ nstat -az TcpExtSyncookiesSent TcpExtTCPReqQFullDrop; ss -tan state syn-recv");
+    lab_look("server$ nstat -az TcpExtSyncookiesSent TcpExtTCPReqQFullDrop");
+    lab_look("server$ ss -tan state syn-recv");
 }
 
 /* SYNs whose senders are gone at once: nobody sends them again, or answers. */
@@ -376,7 +376,7 @@ static void show_patience(void)
                 "when the SYN queue is more than half full, the kernel gives half-open connections "
                 "up sooner: of %d, %d were left after %d s, and the one alone was still there",
                 at_first, half_open, SECONDS);
-    lab_look("server$ ss -tano state syn-recv   (timer:(on,...): the next SYN ACK, and how many)");
+    lab_look("server$ ss -tano state syn-recv   (timer: the next SYN ACK, which one)");
     program_stop(flooded);
     program_stop(quiet);
 }

@@ -373,7 +373,7 @@ static void show_connect_timeout(void)
         "SO_SNDTIMEO ends a connect too; the kernel, with tcp_syn_retries = %ld, would take "
         "%ld s",
         retries, (2L << retries) - 1 + (retries > 2 ? linear : 0));
-    lab_look("client$ time build/04-timeout/client --host 10.0.0.2 --connect-timeout 0.5 Hello");
+    lab_look("client$ build/04-timeout/client --host 10.0.0.2 --connect-timeout 0.5 Hello");
     program_stop(without);
 }
 

@@ -528,9 +528,8 @@ static void show_deadlock(void)
                 "when all buffers are full, a client that only sends and its server wait for each "
                 "other for ever; one that receives while it sends had its reply after %.2f s",
                 seconds);
-    lab_look(
-        "client$ head -c 8M /dev/zero | tr '\\0' x | build/04-timeout/client --host 10.0.0.2 | "
-        "wc -c");
+    lab_look("client$ head -c 8M /dev/zero | tr '\\0' x >message");
+    lab_look("client$ build/04-timeout/client --host 10.0.0.2 <message | wc -c");
     lab_look("ss -tn   (on both hosts: Recv-Q and Send-Q)");
     program_kill(first);
 }

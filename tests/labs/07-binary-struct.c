@@ -140,8 +140,7 @@ static void show_framing(void)
         lab_compare("--handler record", text[0], text[1],
                     whole_in_all > 0 ? (double)answered / whole_in_all : 0);
     }
-    lab_look("client$ build/07-binary-struct/client --host 10.0.0.2 --split on "
-             "--record 1 ab 2 -3 4 1.5");
+    lab_look("client$ build/07-binary-struct/client --host 10.0.0.2 --record 1 ab 2 -3 4 5");
 }
 
 static void show_cut_short(void)
@@ -165,7 +164,7 @@ static void show_cut_short(void)
     lab_answer((double)received);
     lab_verdict(received == RECORD_SIZE && bytes == 10,
                 "the whole record is answered, and the rest is no record: it is dropped, and told");
-    lab_look("client$ printf 'ten bytes.' | nc -N 127.0.0.1 9999");
+    lab_look("client$ printf 'ten bytes.' | nc -N 10.0.0.2 9999");
     close(client);
     program_stop(server);
 }
@@ -194,8 +193,7 @@ static void show_byte_order(void)
                 "the same %d bytes are other numbers in the other order; as the compiler lays "
                 "them out ('@') they would be %zd bytes",
                 RECORD_SIZE, pack_size("@ I 2s Q 2h f", &error));
-    lab_look("python3 -c \"import struct; print(struct.calcsize('!I2sQ2hf'), "
-             "struct.calcsize('@I2sQ2hf'))\"");
+    lab_look("python3 -c \"import struct; print(struct.calcsize('!I2sQ2hf'))\"   (and '@')");
 }
 
 static void show_upper(void)
