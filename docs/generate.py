@@ -371,7 +371,7 @@ def make_lab(words):
     text += where
     if remark:
         remark = " ".join(remark)
-        text += f"{remark[0].upper()}{remark[1:]}.\n\n"
+        text += f"{remark[0].upper()}{remark[1:].rstrip(":.")}.\n\n"
     if commands:
         text += fence("console", "\n".join(commands)) + "\n"
     if (folder / f"{part}.tsv").exists():
