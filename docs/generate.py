@@ -370,8 +370,8 @@ def make_lab(words):
     text = f"**{lines[0]}**\n\n"
     text += where
     if remark:
-        remark = " ".join(remark)
-        text += f"{remark[0].upper()}{remark[1:].rstrip(":.")}.\n\n"
+        remark = " ".join(remark).rstrip(":.")
+        text += f"{remark[0].upper()}{remark[1:]}.\n\n"
     if commands:
         text += fence("console", "\n".join(commands)) + "\n"
     if (folder / f"{part}.tsv").exists():
