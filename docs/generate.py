@@ -696,7 +696,7 @@ def words_too_early():
 
 def check():
     failures = [*count(), *words_too_early()]
-    with ThreadPoolExecutor(4) as pool:
+    with ThreadPoolExecutor(8) as pool:  # they mostly wait
         checks = []
         for path in documents():
             text = path.read_text()
