@@ -351,20 +351,27 @@ def markdown_table(lines):
 
 def make_lab(words):
     number, part, folder = lab_files(words)
-    commands, verdicts, where = [], [], ""
+    commands, verdicts, where, remark = [], [], "", []
     lines = (folder / f"{part}.txt").read_text().strip().splitlines()
-    for line in lines[1:]:
+    for before, line in zip(lines, lines[1:]):
         if re.match(r"  \w*\$ ", line):
             commands.append(folded(line.strip()))
         elif re.match(r"  (NOT SEEN|FAILED|not shown here)", line):
             raise Failure(f"lab {words}: {line.strip()}")
         elif line.startswith("  ("):
             where += f"*{line.strip()}*\n\n"
+        elif line.startswith("    (") and re.match(r"  (\w*\$ |  \()", before):
+            commands.append(f"# {line.strip()[1:-1]}")
         elif line.startswith("  seen: "):
             verdicts.append(line.strip())
+        elif re.match(r"  (?!a ladder: |look yourself: )\S", line):
+            remark.append(line.strip())
     # No heading: a part may be folded.
     text = f"**{lines[0]}**\n\n"
     text += where
+    if remark:
+        remark = " ".join(remark).rstrip(":.")
+        text += f"{remark[0].upper()}{remark[1:]}.\n\n"
     if commands:
         text += fence("console", "\n".join(commands)) + "\n"
     if (folder / f"{part}.tsv").exists():
@@ -689,7 +696,7 @@ def words_too_early():
 
 def check():
     failures = [*count(), *words_too_early()]
-    with ThreadPoolExecutor(4) as pool:
+    with ThreadPoolExecutor(8) as pool:  # they mostly wait
         checks = []
         for path in documents():
             text = path.read_text()
