@@ -43,7 +43,6 @@
     CALL(epoll_ctl)                 \
     CALL(epoll_wait)                \
     CALL(eventfd)                   \
-    CALL(fcntl)                     \
     CALL(getaddrinfo)               \
     CALL(getsockname)               \
     CALL(getsockopt)                \
@@ -60,8 +59,6 @@
     CALL(recv)                      \
     CALL(send)                      \
     CALL(setsockopt)                \
-    CALL(sigaction)                 \
-    CALL(signal)                    \
     CALL(signalfd)                  \
     CALL(sigwait)                   \
     CALL(socket)                    \
@@ -163,8 +160,6 @@ STAND_BEFORE(int, poll, (struct pollfd * descriptors, nfds_t count, int timeout)
 STAND_BEFORE(int, setsockopt,
              (int socket, int level, int option, const void *value, socklen_t size),
              (socket, level, option, value, size))
-STAND_BEFORE(int, sigaction, (int number, const struct sigaction *action, struct sigaction *before),
-             (number, action, before))
 STAND_BEFORE(int, signalfd, (int descriptor, const sigset_t *signals, int flags),
              (descriptor, signals, flags))
 STAND_BEFORE(int, socket, (int domain, int type, int protocol), (domain, type, protocol))
@@ -250,26 +245,6 @@ int open(const char *path, int flags, ...)
     if (fails(CALL_open))
         return -1;
     return OWN(open)(path, flags, mode);
-}
-
-/* The third argument is a number or a pointer, and of the size of a pointer in either case. */
-int fcntl(int descriptor, int what, ...)
-{
-    va_list arguments;
-
-    va_start(arguments, what);
-    void *argument = va_arg(arguments, void *);
-    va_end(arguments);
-    if (fails(CALL_fcntl))
-        return -1;
-    return OWN(fcntl)(descriptor, what, argument);
-}
-
-sighandler_t signal(int number, sighandler_t handler)
-{
-    if (fails(CALL_signal))
-        return SIG_ERR;
-    return OWN(signal)(number, handler);
 }
 
 /* By other names than dlsym's, which allocates memory itself. */

@@ -23,7 +23,8 @@ from test_course import STAGES
 MESSAGE, ONE_BYTE = b"hello\n", 0
 
 # Each call with the ways in which it fails. Behind those of the second list nobody may see a
-# difference: the program does it again, or does the rest, or does without.
+# difference: the program does it again, or does the rest, or does without. Left out: calls that
+# fail only where their arguments are wrong.
 FAILURES = {
     "accept": ([], [errno.EINTR, errno.ECONNABORTED, errno.EMFILE, errno.ENOMEM]),
     "accept4": ([], [errno.EINTR, errno.ECONNABORTED, errno.EMFILE, errno.ENOMEM]),
@@ -35,7 +36,6 @@ FAILURES = {
     "epoll_ctl": ([errno.ENOMEM, errno.ENOSPC], []),
     "epoll_wait": ([], [errno.EINTR]),
     "eventfd": ([errno.EMFILE], []),
-    "fcntl": ([errno.EINVAL], []),
     "getaddrinfo": ([errno.EAGAIN], []),
     "getsockname": ([errno.ENOBUFS], []),
     "getsockopt": ([errno.ENOPROTOOPT], []),
@@ -52,8 +52,6 @@ FAILURES = {
     "recv": ([errno.ECONNRESET, errno.ENOMEM], [errno.EINTR, ONE_BYTE]),
     "send": ([errno.EPIPE, errno.ENOBUFS], [errno.EINTR, ONE_BYTE]),
     "setsockopt": ([errno.ENOPROTOOPT, errno.ENOMEM], []),
-    "sigaction": ([errno.EINVAL], []),
-    "signal": ([errno.EINVAL], []),
     "signalfd": ([errno.EMFILE], []),
     "sigwait": ([], [errno.EINTR]),
     "socket": ([errno.EMFILE, errno.EAFNOSUPPORT], []),
@@ -140,11 +138,15 @@ def orders(counts):
                     yield call, n, error, error in unseen
 
 
-def in_turn(faults, counts, check):
+def in_turn(stage, faults, counts, check):
     """Has each call fail, and calls check(what, whether it must go unseen) for each; fails with
     all that was found broken."""
     broken = []
     for call, n, error, unseen in orders(counts):
+        # Without a handler that returns, only a receive or send with a time-out is interrupted:
+        # by a stop and its end, and not before stage 04 (signal(7)).
+        if stage < "04" and call in ("recv", "send") and error == errno.EINTR:
+            continue
         faults.forget()
         faults.order(call, n, n, error)
         how = os.strerror(error) if error != ONE_BYTE else "after one byte"
@@ -240,7 +242,7 @@ def test_a_server_serves_on_when_a_call_fails(build, stage, library, faults, tmp
             calls = sum(faults.counts().values())
             assert calls < 3 * sum(counts.values()), f"{what}: {calls} calls, it spins"
 
-    in_turn(faults, counts, check)
+    in_turn(stage, faults, counts, check)
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -292,4 +294,4 @@ def test_a_client_has_its_reply_or_says_why_not(build, stage, library, faults, w
                 assert result.status == 1 and plain.out.startswith(result.out), what
                 assert re.search(PREFIX + r"\S.*: \S", result.err), what
 
-        in_turn(faults, counts, check)
+        in_turn(stage, faults, counts, check)

@@ -71,6 +71,13 @@ fetch_kernel() {
     rm -r "$work/$1/package"
 }
 
+# Newer packages have them below /usr.
+modules_of() {
+    for folder in "$work/$1/kernel/lib/modules" "$work/$1/kernel/usr/lib/modules"; do
+        [ ! -d "$folder" ] || echo "$folder"
+    done
+}
+
 # A small Debian; what is built in it, once, are programs for all of the kernels.
 make_root() {
     if [ ! -e "$root/complete" ]; then
@@ -88,7 +95,7 @@ make_root() {
     chroot "$root" su learner -c 'make -s -C /kit all experiments fuzzers \
         build/tests/unit/unit_tests build/tests/faults/faults.so'
     for version; do
-        cp -a "$work/$version/kernel/lib/modules/"* "$root/lib/modules/"
+        cp -a "$(modules_of "$version")"/* "$root/lib/modules/"
     done
     for modules in "$root/lib/modules/"*; do
         chroot "$root" depmod "${modules##*/}"
@@ -138,7 +145,7 @@ make_initrd() {
     rm -rf "$init"
     mkdir -p "$init/bin" "$init/proc" "$init/sys" "$init/dev" "$init/new" "$init/modules"
     cp "$(command -v busybox)" "$init/bin/"
-    find "$work/$1/kernel/lib/modules" -path '*drivers*' -name 'virtio*.ko*' \
+    find "$(modules_of "$1")" -path '*drivers*' -name 'virtio*.ko*' \
         -exec cp {} "$init/modules/" \;
     # Those of newer kernels are compressed, and busybox cannot load such.
     find "$init/modules" -name '*.xz' -exec unxz {} \;
