@@ -120,8 +120,8 @@ def test_the_copy_is_sound(copy):
         ("docs/03-listen-queue.md", "<!-- diff 03 server 4 -->", "<!-- diff 03 server 3 -->", "4"),
         ("docs/03-listen-queue.md", "](04-timeout.md)", "](04-time.md)", "04-time.md"),
         ("docs/02-reuseaddr.md", "](03-listen-queue.md)", "](03-listen-queue.md#no)", "#no"),
-        ("docs/exercises/07.diff", "SIZED_LIMIT = 1000", "SIZED_LIMIT = 999", "patch 07"),
-        ("docs/05-bufsize.md", "pictures/05-window-plot.svg", "pictures/none.svg", "none.svg"),
+        ("docs/exercises/03.diff", "sleep(2)", "sleep(3)", "patch 03"),
+        ("docs/01-basic.md", "pictures/01-half-close.svg", "pictures/none.svg", "none.svg"),
         ("02-reuseaddr/server.c", "SO_REUSEADDR, reuse_addr", "SO_REUSEADDR, true", "lines 02"),
         ("docs/02-reuseaddr.md", "## Why\n", "## Why\n\n" + "word " * 1300, "too long"),
         ("docs/02-reuseaddr.md", "## Why\n", "## Why\n\n```\n" + "x\n" * 90 + "```\n", "too long"),
@@ -135,3 +135,20 @@ def test_a_fault_is_found(copy, path, old, new, says):
     result = check(copy)
     assert result.status == 1, "nothing was found"
     assert says in result.err, result.err
+
+
+def test_a_copy_to_try_is_the_learners_until_a_patch_is_asked_for(copy):
+    def make(*arguments):
+        command = ["make", "-s", "-C", copy, "try-02", *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return (copy / "build" / "try" / "02" / "server.c").read_text(encoding="utf-8")
+
+    stage = (copy / "02-reuseaddr" / "server.c").read_text(encoding="utf-8")
+    assert make() == stage
+    change(copy / "build" / "try" / "02" / "server.c", "An echo server", "My server")
+    assert "My server" in make()
+    assert (copy / "build" / "try" / "02" / "server").exists()
+    patched = make("PATCH=docs/exercises/02.diff")
+    assert patched != stage and "My server" not in patched
+    assert (copy / "02-reuseaddr" / "server.c").read_text(encoding="utf-8") == stage
