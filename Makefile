@@ -269,6 +269,23 @@ fuzz:
 	@sh tests/fuzz/fuzz.sh $(RUNS) $(TARGETS)
 fuzzers: $(FUZZERS)
 
+##  make soak       rude and honest clients against 08 and 09, with sanitizers, for MINUTES=10
+.PHONY: soak
+MINUTES ?= 10
+soak:
+	@sh tests/setup.sh test
+	@for sanitizer in address thread; do \
+	$(MAKE) --no-print-directory -s SANITIZE=$$sanitizer all && \
+	$$(sh tests/setup.sh python) -B tests/soak/soak.py build/$$sanitizer \
+		$$(awk 'BEGIN { print $(MINUTES) / 2 }') || exit 1; done
+
+##  make kernels    tour, labs and tests on Debian's kernels 5.10, 6.1, 6.12, in qemu; as root
+.PHONY: kernels
+kernels:
+	@sh tests/setup.sh kernels
+	@sh tests/kernels/kernels.sh $(VERSIONS)
+	@python3 -B tests/kernels/table.py
+
 ##  make book       the chapters, sources and diffs as a site: build/book/index.html
 .PHONY: book
 book:
