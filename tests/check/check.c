@@ -243,6 +243,25 @@ static bool mentions(const char *path, const char *text)
     return found;
 }
 
+/* The interpreter itself, and not a script that looks for it at each start. */
+static const char *python(void)
+{
+    static char path[512];
+    const char *name = setting("PYTHON", "python3");
+    char line[600];
+
+    if (path[0] != '\0')
+        return path;
+    snprintf(line, sizeof line, "%s -c 'import sys; print(sys.executable)'", name);
+    FILE *answer = popen(line, "r");
+    if (answer == NULL || fgets(path, sizeof path, answer) == NULL)
+        snprintf(path, sizeof path, "%s", name);
+    if (answer != NULL)
+        pclose(answer);
+    path[strcspn(path, "\n")] = '\0';
+    return path;
+}
+
 /* Puts into command what starts the file as a server. Returns whether it could be built; what the
    compiler says goes where it says it. */
 static bool build(const struct file *file, const char *name, char *command, size_t size)
@@ -252,7 +271,7 @@ static bool build(const struct file *file, const char *name, char *command, size
     if (file->python) {
         setenv("PYTHONPATH", "tests/check", 1); /* given.py, where there is none beside it */
         setenv("PYTHONDONTWRITEBYTECODE", "1", 1);
-        snprintf(command, size, "%s '%s'", setting("PYTHON", "python3"), file->path);
+        snprintf(command, size, "%s '%s'", python(), file->path);
         return true;
     }
     snprintf(program, sizeof program, "%s/mine", build_folder);
