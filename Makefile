@@ -254,6 +254,18 @@ $(NUMBERS:%=compare-%): compare-%:
 progress:
 	+@$(RUN_CHECK) progress
 
+# A folder with a submission for each learner: NAME.c, NAME.py, NAME/server.c or NAME/NN/server.c.
+##  make check-all DIR=submissions STAGE=03   a whole class in one table
+.PHONY: check-all
+check-all:
+	@$(MAKE) --no-print-directory -s $(CHECK)
+	@BUILD='$(BUILD)' CC='$(CC)' sh tests/check/all.sh '$(CHECK)' '$(DIR)' '$(STAGE)'
+
+##  make wrong-servers  write the reports of tests/check/wrong/ anew, to read what has changed
+.PHONY: wrong-servers
+wrong-servers: all $(CHECK)
+	RECORD=1 sh tests/pytest.sh --build=$(BUILD) tests/integration/test_check.py -k told_its_mistake
+
 ##  make bench      08 and 09 beside bare loops, Node, asyncio; their memory; how exact the wire is
 .PHONY: bench
 bench: all experiments $(BUILD)/tests/bench/wire

@@ -42,6 +42,7 @@ static struct server *start_one_at_a_time(const char *options, const char *more)
 
     if (listens(server, SOON))
         return server;
+    kill_server(server);
     return start(options);
 }
 

@@ -33,8 +33,8 @@ static void silent_is_closed(void)
     }
     if (ending == OPEN) {
         check_idle(server, "the client was not closed");
-        so("is SO_RCVTIMEO set on the accepted socket, as a struct timeval, and is the client "
-           "closed when recv returns -1?");
+        so("is SO_RCVTIMEO set on the accepted socket, as a struct timeval (0.5 s are tv_sec 0 and "
+           "tv_usec 500000; both 0 is no limit), and is the client closed when recv returns -1?");
         fail("2.5 s later the connection was still open");
     }
     if (seconds < 0.4) {
@@ -53,6 +53,12 @@ static void next_is_served(void)
     expect(server, next, "next", 4, "next", 4);
     close(silent);
     close(next);
+    nap(0.7);
+    if (has_ended(server, 0)) {
+        so("the time to wait is the listener's: accept returned -1 (EAGAIN) when nobody came, and "
+           "that ended the server. SO_RCVTIMEO belongs on the accepted socket");
+        fail("0.7 s later, with nobody there, %s", how_it_ended(server));
+    }
 }
 
 static void who_talks_stays(void)
@@ -95,7 +101,8 @@ static void who_does_not_read_is_closed(void)
         fail("the connection was closed, since %s", how_it_ended(server));
     }
     if (!connection_is_over(server, client)) {
-        so("the server is blocked in send: SO_SNDTIMEO is for that what SO_RCVTIMEO is for recv");
+        so("the server is held up in send: SO_SNDTIMEO is for send what SO_RCVTIMEO is for recv; "
+           "and a send that returns -1 ends the connection");
         fail("2.5 s later the connection was still open");
     }
     close(client);
@@ -159,8 +166,8 @@ const struct step steps_04[] = {
      NULL,
      silent_is_closed},
     {"and serves the next one",
-     "a silent client, and a second one behind it (--timeout 0.5)",
-     "the second is answered within 2 s",
+     "a silent client, and a second one behind it; then nobody for 0.7 s (--timeout 0.5)",
+     "the second is answered within 2 s, and the server goes on",
      READ,
      {"What happens after a recv that returned -1?",
       "The loop for this client ends, close(client), and accept comes again."},

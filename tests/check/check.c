@@ -3,7 +3,8 @@
  *
  *   check start [NN] [--python]     a file to write in: mine/NN/server.c
  *   check check [NN] [--server COMMAND] [--name NAME] [--all] [--watch] [--tap] [--brief]
- *               [--junit FILE]      takes it through the steps of 01 … NN
+ *               [--junit FILE] [--source FILE] [--from NN]
+ *                                   takes it through the steps of 01 … NN
  *   check hint [NN]                 the next hint for the step that failed last
  *   check compare NN                the learner's server beside the course's
  *   check progress                  all stages and steps, by the last checks
@@ -242,6 +243,25 @@ static bool mentions(const char *path, const char *text)
     return found;
 }
 
+/* The interpreter itself, and not a script that looks for it at each start. */
+static const char *python(void)
+{
+    static char path[512];
+    const char *name = setting("PYTHON", "python3");
+    char line[600];
+
+    if (path[0] != '\0')
+        return path;
+    snprintf(line, sizeof line, "%s -c 'import sys; print(sys.executable)'", name);
+    FILE *answer = popen(line, "r");
+    if (answer == NULL || fgets(path, sizeof path, answer) == NULL)
+        snprintf(path, sizeof path, "%s", name);
+    if (answer != NULL)
+        pclose(answer);
+    path[strcspn(path, "\n")] = '\0';
+    return path;
+}
+
 /* Puts into command what starts the file as a server. Returns whether it could be built; what the
    compiler says goes where it says it. */
 static bool build(const struct file *file, const char *name, char *command, size_t size)
@@ -249,7 +269,9 @@ static bool build(const struct file *file, const char *name, char *command, size
     char line[2048], program[512];
 
     if (file->python) {
-        snprintf(command, size, "%s '%s'", setting("PYTHON", "python3"), file->path);
+        setenv("PYTHONPATH", "tests/check", 1); /* given.py, where there is none beside it */
+        setenv("PYTHONDONTWRITEBYTECODE", "1", 1);
+        snprintf(command, size, "%s '%s'", python(), file->path);
         return true;
     }
     snprintf(program, sizeof program, "%s/mine", build_folder);
@@ -258,7 +280,8 @@ static bool build(const struct file *file, const char *name, char *command, size
     snprintf(program, sizeof program, "%s/mine/%s", build_folder, name);
     /* What a stage of the course is made of, where the file uses it. */
     snprintf(line, sizeof line,
-             "%s -std=gnu11 -D_GNU_SOURCE -Wall -Wextra -g -pthread -I. '%s' %s%s -lm -o '%s'",
+             "%s -std=gnu11 -D_GNU_SOURCE -Wall -Wextra -g -pthread -I. -Itests/check '%s' %s%s "
+             "-lm -o '%s'",
              setting("CC", "cc"), file->path, mentions(file->path, "\"common/") ? build_folder : "",
              mentions(file->path, "\"common/") ? "/common/*.o" : "", program);
     fflush(stdout);
@@ -273,6 +296,7 @@ static bool build(const struct file *file, const char *name, char *command, size
 struct wishes {
     const char *server, *name, *junit, *source;
     bool all, watch, tap, brief, python;
+    int from; /* the first stage, from 0 */
 };
 
 static int check_once(int stage, const struct wishes *wishes, const struct file *file)
@@ -281,6 +305,7 @@ static int check_once(int stage, const struct wishes *wishes, const struct file 
     char command[2048], name[64];
 
     report.form = wishes->tap ? FOR_TAP : wishes->brief ? ONE_LINE : FOR_READERS;
+    report.first_stage = wishes->from;
     report.last_stage = stage;
     report.server = wishes->name != NULL     ? wishes->name
                     : wishes->server != NULL ? wishes->server
@@ -296,7 +321,7 @@ static int check_once(int stage, const struct wishes *wishes, const struct file 
         return EXIT_FAILURE;
     }
     report_begin(&report);
-    int failed = run_steps(command, stage, wishes->all, report_step, &report);
+    int failed = run_steps(command, wishes->from, stage, wishes->all, report_step, &report);
     report_end(&report);
     fflush(stdout);
     if (wishes->source == NULL)
@@ -474,7 +499,7 @@ static bool passes(int stage)
         return false;
     report = (struct report){.form = ONE_LINE, .last_stage = stage, .server = file.path};
     report.failed_stage = -1;
-    int failed = run_steps(command, stage, false, report_step, &report);
+    int failed = run_steps(command, 0, stage, false, report_step, &report);
     remember(&report);
     return failed == 0;
 }
@@ -703,17 +728,13 @@ static int list_steps(void)
 
 int main(int argc, char **argv)
 {
-    static const struct option options[] = {{"python", no_argument, NULL, 'p'},
-                                            {"server", required_argument, NULL, 's'},
-                                            {"name", required_argument, NULL, 'n'},
-                                            {"all", no_argument, NULL, 'a'},
-                                            {"watch", no_argument, NULL, 'w'},
-                                            {"tap", no_argument, NULL, 't'},
-                                            {"brief", no_argument, NULL, 'b'},
-                                            {"junit", required_argument, NULL, 'j'},
-                                            {"source", required_argument, NULL, 'f'},
-                                            {"mine", required_argument, NULL, 'm'},
-                                            {NULL, 0, NULL, 0}};
+    static const struct option options[] = {
+        {"python", no_argument, NULL, 'p'},       {"server", required_argument, NULL, 's'},
+        {"name", required_argument, NULL, 'n'},   {"all", no_argument, NULL, 'a'},
+        {"watch", no_argument, NULL, 'w'},        {"tap", no_argument, NULL, 't'},
+        {"brief", no_argument, NULL, 'b'},        {"junit", required_argument, NULL, 'j'},
+        {"source", required_argument, NULL, 'f'}, {"from", required_argument, NULL, 'F'},
+        {"mine", required_argument, NULL, 'm'},   {NULL, 0, NULL, 0}};
     struct wishes wishes = {0};
     int option, number = 0, step = 0;
 
@@ -747,6 +768,9 @@ int main(int argc, char **argv)
             break;
         case 'f':
             wishes.source = optarg;
+            break;
+        case 'F':
+            wishes.from = atoi(optarg) - 1;
             break;
         case 'm':
             mine = optarg;

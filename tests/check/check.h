@@ -165,8 +165,8 @@ const char *bytes_text(size_t size);
 
 void nap(double seconds);
 
-/* How long the servers and this process have waited for a processor so far, in seconds. Such time
-   does not count: on a busy machine everything takes longer. */
+/* How long a server has waited for a processor so far, in seconds. Such time does not count: on a
+   busy machine everything takes longer. A limit gets at most twice as long. */
 double machine_delay(void);
 
 /* A time limit that begins now. */

@@ -25,8 +25,15 @@ double time_left(const struct limit *limit)
     double left = limit->seconds - clock_seconds_since(limit->begun);
 
     /* Looked at only when it would be over: reading /proc costs time as well. */
-    return left > 0 ? left : left + machine_delay() - limit->delay;
+    if (left > 0)
+        return left;
+    double delay = machine_delay() - limit->delay;
+    return left + (delay < limit->seconds ? delay : limit->seconds);
 }
+
+/* How many answers a client has had already, by its descriptor. */
+enum { MOST_CLIENTS = 4096 };
+static int answers[MOST_CLIENTS];
 
 static int begin(const struct server *server, int receive_buffer)
 {
@@ -41,6 +48,7 @@ static int begin(const struct server *server, int receive_buffer)
     setsockopt(client, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     if (receive_buffer > 0)
         setsockopt(client, SOL_SOCKET, SO_RCVBUF, &receive_buffer, sizeof receive_buffer);
+    answers[client % MOST_CLIENTS] = 0;
     if (connect(client, (struct sockaddr *)&address, sizeof address) < 0 && errno != EINPROGRESS) {
         if (errno == EAGAIN || errno == EADDRNOTAVAIL)
             skip("no port left for a client");
@@ -236,11 +244,15 @@ static _Noreturn void explain_silence(const struct asked *asked)
     char rest[64];
     struct end end = server_end(asked->server, asked->client);
     const char *who = asked->reply.size == 0 ? "nothing came back within 2 s" : NULL;
-    char some[128];
+    char some[256];
 
     if (who == NULL) {
-        snprintf(some, sizeof some, "only %zu of %s came back, then nothing more for 2 s",
-                 asked->reply.size, bytes_text(asked->wanted_size));
+        if (asked->reply.size <= 32)
+            snprintf(some, sizeof some, "%s, then nothing more for 2 s",
+                     quoted(asked->came, asked->reply.size));
+        else
+            snprintf(some, sizeof some, "%zu of %s came back, then nothing more for 2 s",
+                     asked->reply.size, bytes_text(asked->wanted_size));
         who = some;
     }
     if (!has_ended(asked->server, 0) && end.there && end.state == TCP_STATE_SYN_RECV)
@@ -252,7 +264,11 @@ static _Noreturn void explain_silence(const struct asked *asked)
         else
             so("this client still waits for accept: is the server busy with an earlier client "
                "that has gone, or has it left its loop?");
-    } else if (burns(asked))
+    } else if (asked->reply.size + 1 == asked->wanted_size &&
+               asked->wanted[asked->reply.size] == '\n')
+        so("the '\\n' at the end is missing: is it taken off? Echo means the same bytes, all of "
+           "them");
+    else if (burns(asked))
         so("it uses the processor all the time: is it in a loop that does not wait?");
     else if (asked->reply.size == 0) {
         if (asked->sent_size > 3 &&
@@ -296,7 +312,9 @@ static void explain(const struct asked *asked)
     size_t came = asked->reply.size, wanted = asked->wanted_size;
     size_t same = common_prefix(asked->came, asked->wanted, came < wanted ? came : wanted);
     const char *nul = memchr(asked->sent, '\0', asked->sent_size);
-    bool cut_at_zero = nul != NULL && came == (size_t)(nul - asked->sent) && same == came;
+    int before = answers[asked->client % MOST_CLIENTS];
+    bool cut_at_zero =
+        nul != NULL && nul > asked->sent && came == (size_t)(nul - asked->sent) && same == came;
 
     if (came > wanted && same == wanted) {
         bool zeros = asked->came[wanted] == '\0';
@@ -340,6 +358,13 @@ static void explain(const struct asked *asked)
     if (cut_at_zero && came > 0)
         so("cut at the first zero byte: the length is not strlen, which stops there, but what "
            "recv returned");
+    else if (!has_ended(asked->server, 0.02) && listeners(asked->server) == 0)
+        so("nobody listens on the port any more, and whoever still waited for accept was reset: "
+           "close(listener) was called, which comes after the last client or never");
+    else if (before > 0 && came == 0)
+        so("it answered %s on this connection and closed it: one recv brings what has arrived by "
+           "then. A loop goes on until recv returns 0",
+           before == 1 ? "once" : "before");
     else if (asked->reply.ending == RESET && came == 0)
         so("it closed the connection with bytes unread, which resets it: receive before close");
     else if (came == 0)
@@ -348,7 +373,8 @@ static void explain(const struct asked *asked)
         so("it received once and closed: one recv brings what has arrived by then, at most the "
            "size of its buffer. A loop goes on until recv returns 0");
     if (came == 0)
-        fail("the connection %s, and nothing came back", how);
+        fail("the connection %s, and nothing came back%s", how,
+             before > 0 ? " for the last message" : "");
     fail("%s came back%s, then the connection %s",
          came <= 32 ? quoted(asked->came, came) : bytes_text(came),
          came <= 32 ? "" : ", as they were sent", how);
@@ -371,6 +397,7 @@ void expect(struct server *server, int client, const void *sent, size_t sent_siz
             asked.reply.size += (size_t)more;
     }
     explain(&asked);
+    answers[client % MOST_CLIENTS]++;
     free(came);
 }
 

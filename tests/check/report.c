@@ -64,7 +64,7 @@ void report_begin(struct report *report)
         printf("%*s%s\n", gap > 2 ? gap : 2, "", report->server);
     } else if (report->form == FOR_TAP) {
         int total = 0;
-        for (int i = 0; i <= report->last_stage; i++)
+        for (int i = report->first_stage; i <= report->last_stage; i++)
             total += steps_of(i);
         printf("TAP version 13\n1..%d\n", total);
     }
@@ -173,7 +173,7 @@ static struct sum sum_of(const struct report *report)
 {
     struct sum sum = {0, 0, 0, 0};
 
-    for (int stage = 0; stage <= report->last_stage; stage++)
+    for (int stage = report->first_stage; stage <= report->last_stage; stage++)
         for (int step = 0; step < steps_of(stage); step++) {
             enum outcome outcome = report->results[stage][step].outcome;
             sum.all++;
@@ -217,7 +217,7 @@ void report_end(struct report *report)
     if (report->form == FOR_READERS)
         end_for_readers(report);
     if (report->form == FOR_TAP && report->failed_stage >= 0)
-        for (int stage = 0; stage <= report->last_stage; stage++)
+        for (int stage = report->first_stage; stage <= report->last_stage; stage++)
             for (int step = 0; step < steps_of(stage); step++)
                 if (report->results[stage][step].outcome == NOT_RUN)
                     printf("not ok %d - %02d.%d %s # not reached\n", ++report->number, stage + 1,
@@ -225,7 +225,7 @@ void report_end(struct report *report)
     if (report->form != ONE_LINE)
         return;
     printf("%-24s ", report->server);
-    for (int stage = 0; stage <= report->last_stage; stage++) {
+    for (int stage = report->first_stage; stage <= report->last_stage; stage++) {
         for (int step = 0; step < steps_of(stage); step++)
             fputs(mark(report, report->results[stage][step].outcome), stdout);
         putchar(' ');
@@ -274,7 +274,7 @@ int report_junit(const struct report *report, const char *path, const char *unbu
             "tests=\"%d\" failures=\"%d\" skipped=\"%d\">\n",
             report->last_stage + 1, sum.all, unbuilt != NULL ? sum.all : sum.failed,
             unbuilt != NULL ? 0 : sum.all - sum.passed - sum.failed);
-    for (int stage = 0; stage <= report->last_stage; stage++)
+    for (int stage = report->first_stage; stage <= report->last_stage; stage++)
         for (int step = 0; step < steps_of(stage); step++) {
             const struct result *result = &report->results[stage][step];
             fprintf(file, "  <testcase classname=\"stage %02d\" name=\"%02d.%d ", stage + 1,

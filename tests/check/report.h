@@ -8,7 +8,7 @@ enum form { FOR_READERS, FOR_TAP, ONE_LINE };
 
 struct report {
     enum form form;
-    int last_stage;
+    int first_stage, last_stage;
     const char *server; /* its name: mine/03/server.c, or a command */
     bool colours, hints;
     struct result results[STAGES][MOST_STEPS];

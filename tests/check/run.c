@@ -271,7 +271,8 @@ static bool over(struct job *job)
     return true;
 }
 
-int run_steps(const char *command, int last_stage, bool all, step_done *done, void *context)
+int run_steps(const char *command, int first_stage, int last_stage, bool all, step_done *done,
+              void *context)
 {
     static struct job jobs[MOST];
     int count = 0, begun = 0, reported = 0, running = 0, failed = 0;
@@ -284,7 +285,7 @@ int run_steps(const char *command, int last_stage, bool all, step_done *done, vo
     }
     check_command = command;
     private_network = private_network_works();
-    for (int stage = 0; stage <= last_stage; stage++)
+    for (int stage = first_stage; stage <= last_stage; stage++)
         for (int step = 0; step < steps_of(stage); step++) {
             jobs[count] = (struct job){stage, step, &stages[stage].steps[step], 0, 0, NULL};
             jobs[count].result = &results[count];

@@ -12,11 +12,12 @@ struct result {
     char did[600], expected[600], saw[1400], so[600]; /* saw is the reason of a skip */
 };
 
-/* Runs the steps of the first stages up to one, at most so many at a time, against a command.
+/* Runs the steps of the stages from first to last, at most so many at a time, against a command.
    Without all it stops at the first that fails. After each step, in order, done() is called.
    Returns how many failed. */
 typedef void step_done(int stage, int step, const struct result *result, void *context);
-int run_steps(const char *command, int last_stage, bool all, step_done *done, void *context);
+int run_steps(const char *command, int first_stage, int last_stage, bool all, step_done *done,
+              void *context);
 
 int steps_of(int stage);
 
