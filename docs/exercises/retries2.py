@@ -1,4 +1,4 @@
-# How often is data sent again with tcp_retries2 = 1? To be run as
+# How often is data sent again with tcp_retries2 = 2? To be run as
 #     build/wire --delay 1ms -- python3 docs/exercises/retries2.py
 import ctypes
 import os
@@ -27,7 +27,7 @@ def serve():
 
 def connect():
     with open("/proc/sys/net/ipv4/tcp_retries2", "w", encoding="ascii") as setting:
-        setting.write("1")
+        setting.write("2")
     with socket.create_connection(SERVER) as connection:
         connection.send(b"?")
         while connection.recv(1) != b"!":

@@ -4,7 +4,6 @@ import os
 import pty
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -214,66 +213,6 @@ def test_a_machine_that_stands_still_is_no_missing_effect(build, programs, tmp_p
     assert "NOT SEEN" not in out
     assert "not shown here: this machine is too slow to tell" in out, out
     assert process.returncode == NOT_ALLOWED
-
-
-# setsockopt(2) that leaves out one option, and says that all went well.
-LEAVES_OUT = """
-#define _GNU_SOURCE
-#include <dlfcn.h>
-#include <stdlib.h>
-#include <sys/socket.h>
-
-int setsockopt(int socket, int level, int name, const void *value, socklen_t size)
-{
-    int (*real)(int, int, int, const void *, socklen_t) = dlsym(RTLD_NEXT, "setsockopt");
-    if (level == atoi(getenv("LEFT_OUT_LEVEL")) && name == atoi(getenv("LEFT_OUT_NAME")))
-        return 0;
-    return real(socket, level, name, value, size);
-}
-"""
-
-
-@pytest.mark.parametrize(
-    "name, part, level, option",
-    [
-        ("02-reuseaddr", "ports", socket.IPPROTO_IP, 24),  # IP_BIND_ADDRESS_NO_PORT
-        ("02-reuseaddr", "steering", socket.SOL_SOCKET, 51),  # SO_ATTACH_REUSEPORT_CBPF
-        ("04-timeout", "defer-accept", socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT),
-        ("05-bufsize", "late", socket.SOL_SOCKET, socket.SO_RCVBUF),
-        ("05-bufsize", "low-water", socket.IPPROTO_TCP, 25),  # TCP_NOTSENT_LOWAT
-    ],
-)
-def test_a_listener_of_the_labs_own_without_its_option(
-    lab, build, tmp_path, name, part, level, option
-):
-    if re.search("address|thread", build.name):
-        pytest.skip("the sanitizer has its own setsockopt")
-    skip_if_not_allowed(seen := lab(name, "--part", part))
-    assert seen.status == 0, seen.report()
-    library = tmp_path / "leaves_out.so"
-    compiler = [*os.environ.get("CC", "cc").split(), "-shared", "-fPIC", "-x", "c", "-"]
-    subprocess.run([*compiler, "-o", library], input=LEAVES_OUT.encode(), check=True)
-    before = ["env", f"LD_PRELOAD={library}", f"LEFT_OUT_LEVEL={level}"]
-    result = lab(name, "--part", part, before=[*before, f"LEFT_OUT_NAME={option}"])
-    assert result.status == 1, result.report()
-    assert "NOT SEEN" in result.out.decode()
-
-
-@pytest.mark.parametrize(
-    "name, part, program, options",
-    [
-        ("03-listen-queue", "patience", "03-listen-queue/server", "--backlog 4096"),
-        ("03-listen-queue", "next-client", "03-listen-queue/server", "--backlog 4096"),
-        ("04-timeout", "closed-window", "04-timeout/server", "--user-timeout 0"),
-    ],
-)
-def test_a_part_whose_program_has_not_its_option(lab, build, programs, name, part, program, options):
-    replace(programs / program, f"#!/bin/sh\nexec '{build / program}' \"$@\" {options}\n")
-    result = lab(name, "--part", part, programs=programs)
-    skip_if_not_allowed(result)
-    assert result.status == 1, result.report()
-    out = result.out.decode()
-    assert "NOT SEEN" in out or "FAILED" in out
 
 
 def test_a_careless_server_fails_the_lab_of_stage_01(lab, programs):

@@ -1,9 +1,5 @@
 /* TIME_WAIT and the restart of a server; several servers on one port, and the death of one. */
-#include <arpa/inet.h>
 #include <errno.h>
-#include <fcntl.h>
-#include <linux/filter.h>
-#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,7 +7,6 @@
 #include <unistd.h>
 
 #include "common/clock.h"
-#include "common/log.h"
 #include "common/stream.h"
 #include "tests/labs/lab.h"
 #include "tests/labs/plot.h"
@@ -121,11 +116,11 @@ static void show_restart(void)
 
 static void show_spread(void)
 {
-    enum { SPREAD = 4, CLIENTS = 1000 };
-    struct program *servers[SPREAD];
-    int counts[SPREAD], least = CLIENTS, most = 0, sum = 0, answered = 0;
+    enum { SERVERS = 4, CLIENTS = 1000 };
+    struct program *servers[SERVERS];
+    int counts[SERVERS], least = CLIENTS, most = 0, sum = 0, answered = 0;
 
-    for (int i = 0; i < SPREAD; i++)
+    for (int i = 0; i < SERVERS; i++)
         servers[i] = server_start("02-reuseaddr", "--reuse-port on");
     lab_say("%d clients, of the lab's own, one after another: connect, send, receive, close",
             CLIENTS);
@@ -141,7 +136,7 @@ static void show_spread(void)
                               .y = "connections",
                               .unit = "connections"});
     plot_series("connections", PLOT_BOXES);
-    for (int i = 0; i < SPREAD; i++) {
+    for (int i = 0; i < SERVERS; i++) {
         program_stop(servers[i]);
         counts[i] = program_count(servers[i], " connected");
         least = counts[i] < least ? counts[i] : least;
@@ -216,140 +211,6 @@ static void show_death(void)
     lab_look("server$ sysctl net.ipv4.tcp_migrate_req; nstat -az TcpOutRsts");
 }
 
-/* ---- the ports of a client ---- */
-
-enum { FEW_PORTS = 10, SERVERS = 2 };
-
-/* Connects to two servers in turn, until it fails or there were more than it has ports for.
-   Returns how many connections each has; *error is why there are no more. */
-static void use_up_ports(int first_port, bool bound, bool without_port, int counts[SERVERS],
-                         int *error)
-{
-    int sockets[SERVERS * (FEW_PORTS + 1)], opened = 0, on = 1;
-    struct sockaddr_in own = {.sin_family = AF_INET};
-    char range[32];
-
-    inet_pton(AF_INET, CLIENT_ADDRESS, &own.sin_addr);
-    snprintf(range, sizeof range, "%d %d", first_port, first_port + FEW_PORTS - 1);
-    lab_set("net.ipv4.ip_local_port_range", range);
-    counts[0] = counts[1] = *error = 0;
-    for (int i = 0; i < SERVERS * (FEW_PORTS + 1) && *error == 0; i++) {
-        int client = sockets[opened++] = lab_socket();
-        struct sockaddr_in server = lab_server_address();
-        server.sin_port = htons((uint16_t)(9999 + i % SERVERS));
-        if (without_port &&
-            setsockopt(client, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof on) < 0)
-            lab_not_here("IP_BIND_ADDRESS_NO_PORT", "4.2");
-        if ((bound && bind(client, (struct sockaddr *)&own, sizeof own) < 0) ||
-            connect(client, (struct sockaddr *)&server, sizeof server) < 0)
-            *error = errno;
-        else
-            counts[i % SERVERS]++;
-    }
-    for (int i = 0; i < opened; i++)
-        close(sockets[i]);
-}
-
-static void show_ports(void)
-{
-    static const char *const what[] = {"connect", "bind to the address, connect",
-                                       "the same with IP_BIND_ADDRESS_NO_PORT"};
-    int counts[3][SERVERS], error[3];
-
-    lab_say("the client has %d ports (net.ipv4.ip_local_port_range), and connects to two servers",
-            FEW_PORTS);
-    server_start("02-reuseaddr", " ");
-    lab_new_port();
-    server_start("02-reuseaddr", " ");
-    lab_table("before each connection\tto the first\tto the second\tthen");
-    for (int i = 0; i < 3; i++) {
-        use_up_ports(40000 + 100 * i, i > 0, i == 2, counts[i], &error[i]);
-        lab_row("%s\t%d\t%d\t%s", what[i], counts[i][0], counts[i][1],
-                error[i] == 0 ? "-" : error_text(error[i]).text);
-    }
-    lab_table_end();
-    lab_answer(counts[0][0] + counts[0][1]);
-    lab_verdict(counts[0][0] == FEW_PORTS && counts[0][1] == FEW_PORTS &&
-                    error[0] == EADDRNOTAVAIL && counts[1][0] + counts[1][1] == FEW_PORTS &&
-                    error[1] == EADDRINUSE && counts[2][0] == FEW_PORTS &&
-                    counts[2][1] == FEW_PORTS,
-                "%d ports are enough for %d connections to each server; who binds an address "
-                "first has %d in all, unless the port is left to connect",
-                FEW_PORTS, FEW_PORTS, FEW_PORTS);
-    lab_look("client$ sysctl net.ipv4.ip_local_port_range; ss -tan | wc -l");
-}
-
-/* ---- steering ---- */
-
-/* Two listeners on one port. Of the clients, how many came to the listener that a program would
-   choose by their ports: the first for an even one, the second for an odd one? */
-static int steered(bool attached)
-{
-    enum { CLIENTS = 40 };
-    /* The number of the listener is the lowest bit of the source port, which stands behind an IP
-       header of 20 bytes: a program for the kernel (socket(7), SO_ATTACH_REUSEPORT_CBPF). */
-    static struct sock_filter code[] = {
-        BPF_STMT(BPF_LD | BPF_H | BPF_ABS, (unsigned)SKF_NET_OFF + 20),
-        BPF_STMT(BPF_ALU | BPF_AND | BPF_K, 1),
-        BPF_STMT(BPF_RET | BPF_A, 0),
-    };
-    struct sock_fprog program = {.len = sizeof code / sizeof code[0], .filter = code};
-    int listeners[SERVERS], clients[CLIENTS], right = 0, accepted = 0, on = 1;
-
-    lab_new_port();
-    lab_enter(HOST_SERVER);
-    for (int i = 0; i < SERVERS; i++) {
-        struct sockaddr_in address = lab_server_address();
-        socklen_t size = sizeof address;
-        listeners[i] = lab_socket();
-        if (setsockopt(listeners[i], SOL_SOCKET, SO_REUSEPORT, &on, sizeof on) < 0 ||
-            bind(listeners[i], (struct sockaddr *)&address, sizeof address) < 0 ||
-            listen(listeners[i], CLIENTS) < 0 || fcntl(listeners[i], F_SETFL, O_NONBLOCK) < 0 ||
-            getsockname(listeners[i], (struct sockaddr *)&address, &size) < 0)
-            lab_fail("a listener: %s", error_text(errno).text);
-        lab_use_port(ntohs(address.sin_port));
-    }
-    if (attached && setsockopt(listeners[0], SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF, &program,
-                               sizeof program) < 0)
-        lab_not_allowed("SO_ATTACH_REUSEPORT_CBPF: %s", error_text(errno).text);
-    lab_enter(HOST_CLIENT);
-    for (int i = 0; i < CLIENTS; i++)
-        clients[i] = lab_connect();
-    for (int64_t start = clock_ns(); accepted < CLIENTS && lab_waits(start, 10);)
-        for (int i = 0; i < SERVERS; i++) {
-            struct sockaddr_in peer;
-            socklen_t size = sizeof peer;
-            int connection = accept(listeners[i], (struct sockaddr *)&peer, &size);
-            if (connection < 0)
-                continue;
-            accepted++;
-            right += (ntohs(peer.sin_port) & 1) == i;
-            close(connection);
-        }
-    if (accepted < CLIENTS)
-        lab_fail("%d of %d connections were accepted", accepted, CLIENTS);
-    for (int i = 0; i < CLIENTS; i++)
-        close(clients[i]);
-    for (int i = 0; i < SERVERS; i++)
-        close(listeners[i]);
-    return right;
-}
-
-static void show_steering(void)
-{
-    lab_say("two listeners of the lab's own, and 40 clients, of whom one listener is meant for");
-    lab_say("those with an even port, the other for those with an odd one");
-    int by_hash = steered(false), by_program = steered(true);
-    lab_table("who chooses the listener\tclients at the one that is meant for them");
-    lab_row("the kernel's hash\t%d of 40", by_hash);
-    lab_row("a program (SO_ATTACH_REUSEPORT_CBPF)\t%d of 40", by_program);
-    lab_table_end();
-    lab_verdict(by_hash < 35 && by_program == 40,
-                "a program of three instructions put each connection where it belongs; the hash "
-                "hits by chance");
-    lab_look("server$ ss -ltnp 'sport = :9999'");
-}
-
 static const struct part parts[] = {
     {.name = "restart",
      .question = "A server is stopped while a client is connected. Can it start again at once?",
@@ -373,16 +234,6 @@ static const struct part parts[] = {
      .unit = "clients",
      .near = 0.5,
      .needs_wire = true},
-    {.name = "ports",
-     .question = "How many connections does a client have ports for?",
-     .run = show_ports,
-     .guess = "A client has 10 ports of its own, and two servers to connect to. How many "
-              "connections can it have in all?",
-     .unit = "connections",
-     .needs_wire = true},
-    {.name = "steering",
-     .question = "Can one choose which of the servers on a port has a connection?",
-     .run = show_steering},
     {.name = NULL},
 };
 

@@ -329,58 +329,6 @@ static void show_syn_queue(void)
         "server$ nstat -az TcpExtSyncookiesSent TcpExtTCPReqQFullDrop; ss -tan state syn-recv");
 }
 
-/* SYNs whose senders are gone at once: nobody sends them again, or answers. */
-static void leave_half_open(int count)
-{
-    int clients[MOST_CLIENTS];
-
-    for (int i = 0; i < count; i++)
-        clients[i] = lab_connect_later();
-    for (int64_t start = clock_ns(); server_sockets(SOCKET_SYN_RECV).count < count;)
-        if (!lab_waits(start, 10))
-            break; /* the queue takes no more */
-    for (int i = 0; i < count; i++)
-        close(clients[i]);
-}
-
-static void show_patience(void)
-{
-    enum { FLOOD = 9, SECONDS = 8 };
-
-    lab_set("net.ipv4.tcp_syncookies", "0");
-    lab_set("net.ipv4.tcp_synack_retries", "5");
-    wire_set_judge(lab_wire, drop_syn_ack, NULL);
-    lab_say("two servers; %d SYNs come to one, and one to the other, from clients that are gone",
-            FLOOD);
-    struct program *flooded = server_start("03-listen-queue", "--backlog 8");
-    leave_half_open(FLOOD);
-    int flooded_port = lab_port(), at_first = server_sockets(SOCKET_SYN_RECV).count;
-    lab_new_port();
-    struct program *quiet = server_start("03-listen-queue", "--backlog 8");
-    leave_half_open(1);
-    int64_t start = clock_ns();
-    int quiet_port = lab_port(), half_open = 0, alone = 0;
-    lab_table("half open after\twhere nine SYNs came\twhere one came");
-    for (int second = 0; second <= SECONDS; second += 2) {
-        while (clock_seconds_since(start) < second)
-            lab_sleep(0.02);
-        lab_use_port(flooded_port);
-        half_open = server_sockets(SOCKET_SYN_RECV).count;
-        lab_use_port(quiet_port);
-        alone = server_sockets(SOCKET_SYN_RECV).count;
-        lab_row("%d s\t%d\t%d", second, half_open, alone);
-    }
-    lab_table_end();
-    lab_answer(half_open);
-    lab_verdict(at_first >= 8 && half_open <= at_first * 2 / 3 && alone == 1,
-                "when the SYN queue is more than half full, the kernel gives half-open connections "
-                "up sooner: of %d, %d were left after %d s, and the one alone was still there",
-                at_first, half_open, SECONDS);
-    lab_look("server$ ss -tano state syn-recv   (timer:(on,...): the next SYN ACK, and how many)");
-    program_stop(flooded);
-    program_stop(quiet);
-}
-
 static const struct part parts[] = {
     {.name = "backlog",
      .question = "How many clients can wait while the server is busy?",
@@ -423,15 +371,6 @@ static const struct part parts[] = {
      .unit = "half-open connections",
      .near = 0.25,
      .needs_wire = true},
-    {.name = "patience",
-     .question = "How long does a server remember a handshake, when many are under way?",
-     .run = show_patience,
-     .guess = "A server with backlog 8 has 9 half-open connections whose clients are gone. Alone, "
-              "one lives for a minute. How many of the 9 are left after 8 s?",
-     .unit = "connections",
-     .near = 0.4,
-     .needs_wire = true,
-     .waits = true},
     {.name = NULL},
 };
 

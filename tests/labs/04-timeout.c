@@ -2,14 +2,12 @@
    ACK; with a limit of one's own, and by the kernel's own schedule. */
 #include <errno.h>
 #include <math.h>
-#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "common/clock.h"
-#include "common/log.h"
 #include "common/sysctl.h"
 #include "tests/labs/lab.h"
 #include "tests/labs/program.h"
@@ -53,14 +51,6 @@ static void show_silent(void)
     lab_look("server$ strace -e trace=recvfrom -p SERVER   (where stage 03 waits)");
     program_stop(silent);
     program_stop(server);
-}
-
-static int half_open(void)
-{
-    lab_enter(HOST_SERVER);
-    int count = lab_sockets(SOCKET_SYN_RECV, lab_port(), 0).count;
-    lab_enter(HOST_CLIENT);
-    return count;
 }
 
 /* Sends until nothing more goes, and the server finds no room for its answers either; and never
@@ -113,104 +103,6 @@ static void show_reads_nothing(void)
     lab_look("server$ ss -tn 'sport = :9999'   (Send-Q and Recv-Q are full)");
     close(client);
     program_stop(server);
-}
-
-/* How long a server keeps a client that reads nothing, but whose kernel answers: its window is
-   closed, and says so whenever it is asked. 0: longer than limit. */
-static double seconds_with_closed_window(const char *options, double limit)
-{
-    lab_new_port();
-    struct program *server = server_start("04-timeout", "%s", options);
-    int64_t start = clock_ns();
-    int client = stuff();
-    while (program_count(server, "closed: ") == 0 && clock_seconds_since(start) < limit)
-        lab_sleep(0.02);
-    double seconds = program_count(server, "closed: ") > 0 ? clock_seconds_since(start) : 0;
-    close(client);
-    program_kill(server);
-    return seconds;
-}
-
-static void show_closed_window(void)
-{
-    lab_say("a client sends and sends, and never reads; but its host answers, that there is no "
-            "room");
-    double with = seconds_with_closed_window("--user-timeout 1", 20);
-    double without = seconds_with_closed_window(" ", fmax(3 * with, 5));
-    lab_table("server\tgives the connection up");
-    if (without > 0)
-        lab_row("stage 04\tafter %.1f s", without);
-    else
-        lab_row("stage 04\tnot within %.1f s", fmax(3 * with, 5));
-    if (with > 0)
-        lab_row("stage 04, --user-timeout 1\tafter %.1f s", with);
-    else
-        lab_row("stage 04, --user-timeout 1\tnot within 20 s");
-    lab_table_end();
-    lab_answer(without > 0 ? 0 : 2);
-    lab_verdict(without == 0 && with > 0.9,
-                "TCP_USER_TIMEOUT also ends a connection whose window stays closed, after %.1f s; "
-                "without it a client that reads nothing is kept, for it answers",
-                with);
-    lab_look("server$ ss -tno   (the timer is 'persist': it asks for room)");
-}
-
-/* Who is accepted first: a client that is silent, or one that came later and sent something?
- *half_open is how many are half open at the server then. */
-static bool silent_is_first(bool deferred, int *rounded, int *half_open_then)
-{
-    int seconds = 5;
-    socklen_t size = sizeof *rounded;
-
-    lab_new_port();
-    int listener = lab_listen(5);
-    if (deferred &&
-        setsockopt(listener, IPPROTO_TCP, TCP_DEFER_ACCEPT, &seconds, sizeof seconds) < 0)
-        lab_fail("TCP_DEFER_ACCEPT: %s", error_text(errno).text);
-    if (getsockopt(listener, IPPROTO_TCP, TCP_DEFER_ACCEPT, rounded, &size) < 0)
-        lab_fail("TCP_DEFER_ACCEPT: %s", error_text(errno).text);
-    int silent = lab_connect(), talking = lab_connect();
-    if (send(talking, "Hello", 5, MSG_NOSIGNAL) != 5)
-        lab_fail("send: %s", error_text(errno).text);
-    /* When the data is acknowledged, all that came before it has come too. */
-    for (int64_t start = clock_ns(); lab_unsent(talking) > 0;)
-        if (!lab_waits(start, 10))
-            lab_fail("five bytes are not acknowledged");
-    struct sockaddr_in peer, own;
-    socklen_t peer_size = sizeof peer, own_size = sizeof own;
-    int accepted = accept(listener, (struct sockaddr *)&peer, &peer_size);
-    if (accepted < 0 || getsockname(silent, (struct sockaddr *)&own, &own_size) < 0)
-        lab_fail("accept: %s", error_text(errno).text);
-    *half_open_then = half_open();
-    close(accepted);
-    close(talking);
-    close(silent);
-    close(listener);
-    return peer.sin_port == own.sin_port;
-}
-
-static void show_defer_accept(void)
-{
-    int rounded[2], half_open_then[2];
-    bool first[2];
-
-    lab_say("one client connects and is silent; another connects, and sends; then a server of the");
-    lab_say("lab's own calls accept");
-    lab_table("TCP_DEFER_ACCEPT\taccept returns\thalf open");
-    for (int i = 0; i < 2; i++) {
-        first[i] = silent_is_first(i == 1, &rounded[i], &half_open_then[i]);
-        char option[64] = "-";
-        if (i == 1)
-            snprintf(option, sizeof option, "5, and the kernel makes it %d", rounded[i]);
-        lab_row("%s\t%s\t%d", option, first[i] ? "the silent client" : "the one that has sent",
-                half_open_then[i]);
-    }
-    lab_table_end();
-    lab_answer(first[1] ? 0 : 1);
-    lab_verdict(first[0] && half_open_then[0] == 0 && !first[1] && half_open_then[1] == 1,
-                "with TCP_DEFER_ACCEPT a client is accepted when it has sent something; until then "
-                "it is half open, and delays nobody");
-    lab_look("server$ ss -tan state syn-recv");
 }
 
 /* ---- schedules ---- */
@@ -316,6 +208,14 @@ static enum wire_verdict drop_all_but_syn(const struct frame *frame, void *conte
     return frame->from == HOST_CLIENT && frame->tcp && !(frame->segment.flags & SEGMENT_SYN)
                ? WIRE_DROP
                : WIRE_PASS;
+}
+
+static int half_open(void)
+{
+    lab_enter(HOST_SERVER);
+    int count = lab_sockets(SOCKET_SYN_RECV, lab_port(), 0).count;
+    lab_enter(HOST_CLIENT);
+    return count;
 }
 
 static void show_syn_acks(void)
@@ -459,19 +359,6 @@ static const struct part parts[] = {
          (const char *const[]){"it closes the connection", "it drops the answers, and goes on",
                                "it waits, and serves nobody else", NULL},
      .waits = true},
-    {.name = "closed-window",
-     .question = "A client lives, but never reads. How long is its connection kept?",
-     .run = show_closed_window,
-     .guess = "A client never reads, and its host says, again and again, that there is no room. "
-              "How long does the server keep the connection, without any option?",
-     .choices = (const char *const[]){"for some seconds", "for some minutes", "for ever", NULL},
-     .waits = true},
-    {.name = "defer-accept",
-     .question = "Must a server accept clients that have nothing to say yet?",
-     .run = show_defer_accept,
-     .guess = "A listener has TCP_DEFER_ACCEPT. A silent client connects, then another, which "
-              "sends. Whom does accept return?",
-     .choices = (const char *const[]){"the silent one", "the one that has sent", NULL}},
     {.name = "connect-timeout",
      .question = "The server cannot be reached. How long does connect try?",
      .run = show_connect_timeout,

@@ -1,21 +1,14 @@
 /* How much may be on its way: throughput against the receive buffer, over paths of different
    length; the kernel's own tuning; what it makes of the number that it is given. */
-#include <errno.h>
 #include <limits.h>
-#include <linux/sockios.h>
 #include <math.h>
-#include <netinet/tcp.h>
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include "common/clock.h"
 #include "common/log.h"
-#include "common/stream.h"
 #include "tests/labs/lab.h"
 #include "tests/labs/plot.h"
 #include "tests/labs/program.h"
@@ -258,164 +251,6 @@ static void show_sizes(void)
     lab_look("server$ sysctl net.core.rmem_max net.core.wmem_max");
 }
 
-/* ---- early and late ---- */
-
-/* When a server of the lab's own sets the size of the accepted socket's buffer. */
-enum late { NEVER, BEFORE_DATA, AFTER_DATA };
-static enum late late;
-static int late_size;
-
-/* Says when it is ready for the data, and reads to the end of the stream. */
-static void swallow(int client)
-{
-    static char bytes[65536];
-
-    if (late == AFTER_DATA)
-        while (recv(client, bytes, 1, MSG_PEEK) < 0)
-            continue;
-    if (late != NEVER)
-        setsockopt(client, SOL_SOCKET, SO_RCVBUF, &late_size, sizeof late_size);
-    send(client, "", 1, MSG_NOSIGNAL);
-    while (recv(client, bytes, sizeof bytes, 0) > 0)
-        continue;
-}
-
-/* The window scale that the server offered. */
-static int offered_scale(void)
-{
-    struct capture capture = wire_capture(lab_wire);
-    int scale = -1;
-
-    for (size_t i = 0; i < capture.count && scale < 0; i++)
-        if (capture.frames[i].tcp && capture.frames[i].from == HOST_SERVER &&
-            capture.frames[i].segment.flags & SEGMENT_SYN)
-            scale = capture.frames[i].segment.scale;
-    free(capture.frames);
-    return scale;
-}
-
-/* Sends to a server that sets these sizes, on its listener and on the accepted socket; 0: does
-   not. Returns the largest window that the server offered. */
-static double window_with(int early, enum late when, int size, int bytes, int *scale, double *rate)
-{
-    static const char data[1000000];
-    char byte;
-
-    lab_new_port();
-    lab_forget();
-    int listener = lab_listen(1);
-    if (early > 0 && setsockopt(listener, SOL_SOCKET, SO_RCVBUF, &early, sizeof early) < 0)
-        lab_fail("SO_RCVBUF: %s", error_text(errno).text);
-    late = when;
-    late_size = size;
-    pid_t server = lab_serve(listener, swallow);
-    int client = lab_connect();
-    int64_t start = clock_ns();
-    bool sent = when == BEFORE_DATA || send_all(client, data, 1448) == 0;
-    if (!sent || recv(client, &byte, 1, 0) != 1 || send_all(client, data, (size_t)bytes) < 0 ||
-        shutdown(client, SHUT_WR) < 0 || recv(client, &byte, 1, 0) != 0)
-        lab_fail("send: %s", error_text(errno).text);
-    *rate = bytes / clock_seconds_since(start) / 1e6;
-    close(client);
-    lab_end(server);
-    *scale = offered_scale();
-    return largest_window();
-}
-
-static void show_late(void)
-{
-    enum { SMALL = 8192, LARGE = 200000, CASES = 4 };
-    static const struct {
-        const char *what;
-        int early;
-        enum late when;
-        int bytes;
-    } cases[CASES] = {{"the listener", LARGE, NEVER, 1000000},
-                      {"the accepted socket, before data came", 0, BEFORE_DATA, 1000000},
-                      {"the accepted socket, after data came", 0, AFTER_DATA, 1000000},
-                      {"the listener: 8192; then the accepted socket", SMALL, BEFORE_DATA, 200000}};
-    double windows[CASES] = {0}, rates[CASES] = {0};
-    int scales[CASES] = {0};
-
-    lab_say("a server of the lab's own asks for a receive buffer of %d bytes, early or late",
-            LARGE);
-    lab_table("set on\twindow scale\tlargest window\tmeasured");
-    for (int i = 0; i < CASES; i++) {
-        windows[i] = window_with(cases[i].early, cases[i].when, LARGE, cases[i].bytes, &scales[i],
-                                 &rates[i]);
-        lab_row("%s\t%d\t%.0f\t%.2f MB/s", cases[i].what, scales[i], windows[i], rates[i]);
-    }
-    lab_table_end();
-    bool counts_less = windows[0] > 1.5 * windows[2];
-    lab_answer(counts_less ? 1 : 0);
-    lab_verdict(counts_less && scales[3] == 0 && windows[3] <= 65535,
-                "a size counts in full on the listener; on the accepted socket, after data came, "
-                "the window stayed at %.0f bytes; after a small one before the handshake 65535 are "
-                "the most for ever",
-                windows[2]);
-    lab_look("server$ ss -tmi   (wscale, rcv_space, skmem)");
-}
-
-/* ---- what is not sent yet ---- */
-
-/* Writes for a while as fast as it may into a slow connection. Returns the most bytes that then
-   lay in the kernel, not sent yet; *sent is all that it could write. */
-static int most_unsent(int low_water, double *sent)
-{
-    static const char bytes[4096];
-    int most = 0;
-
-    lab_new_port();
-    pid_t server = lab_serve(lab_listen(1), swallow);
-    int client = lab_connect();
-    if (low_water > 0 &&
-        setsockopt(client, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &low_water, sizeof low_water) < 0)
-        lab_fail("TCP_NOTSENT_LOWAT: %s", error_text(errno).text);
-    *sent = 0;
-    for (int64_t start = clock_ns(); clock_seconds_since(start) < 1.5;) {
-        struct pollfd ready = {.fd = client, .events = POLLOUT};
-        int unsent = 0;
-        if (poll(&ready, 1, 100) <= 0)
-            continue;
-        ssize_t count = send(client, bytes, sizeof bytes, MSG_DONTWAIT | MSG_NOSIGNAL);
-        if (count < 0 && errno != EAGAIN)
-            lab_fail("send: %s", error_text(errno).text);
-        *sent += count > 0 ? (double)count : 0;
-        if (ioctl(client, SIOCOUTQNSD, &unsent) < 0)
-            lab_fail("SIOCOUTQNSD: %s", error_text(errno).text);
-        most = unsent > most ? unsent : most;
-    }
-    close(client);
-    lab_end(server);
-    return most;
-}
-
-static void show_low_water(void)
-{
-    enum { LOW_WATER = 16384, RATE = 10000000 };
-    struct cable cable = {.delay_ns = 10 * MILLISECOND, .rate = RATE, .queue = 100};
-    double sent[2];
-    int unsent[2];
-
-    wire_set(lab_wire, HOST_CLIENT, &cable);
-    wire_set(lab_wire, HOST_SERVER, &cable);
-    lab_say("(and with --rate 10mbit --queue 100)");
-    lab_say("a client of the lab's own writes for 1.5 s, whenever poll(2) says that it may");
-    lab_table("TCP_NOTSENT_LOWAT\tunsent, at most\tto send that takes\twritten in 1.5 s");
-    for (int i = 0; i < 2; i++) {
-        unsent[i] = most_unsent(i == 0 ? 0 : LOW_WATER, &sent[i]);
-        lab_row("%s\t%d bytes\t%.0f ms\t%.2f MB", i == 0 ? "-" : "16384", unsent[i],
-                8e3 * unsent[i] / RATE, sent[i] / 1e6);
-    }
-    lab_table_end();
-    lab_answer(8e3 * unsent[0] / RATE);
-    lab_verdict(unsent[1] < 2 * LOW_WATER && unsent[0] > 2 * unsent[1] && sent[1] > 0,
-                "the kernel takes %d KB that it cannot send yet, and each byte waits behind them; "
-                "with TCP_NOTSENT_LOWAT %d KB",
-                unsent[0] / 1000, unsent[1] / 1000);
-    lab_look("client$ ss -ti   (notsent:...)");
-}
-
 /* ---- the deadlock ---- */
 
 enum { LONG_MESSAGE = 8000000 };
@@ -575,23 +410,6 @@ static const struct part parts[] = {
      .unit = "MB/s",
      .near = 0.3,
      .delay_ns = 20 * MILLISECOND,
-     .needs_wire = true},
-    {.name = "late",
-     .question = "Is it too late to set a receive buffer on the accepted socket?",
-     .run = show_late,
-     .guess = "SO_RCVBUF is set on the accepted socket, when the handshake is over and the first "
-              "data has come. Does it do as much as on the listener?",
-     .choices = (const char *const[]){"yes", "no", NULL},
-     .delay_ns = 20 * MILLISECOND,
-     .needs_wire = true},
-    {.name = "low-water",
-     .question = "How much does the kernel take that it cannot send yet?",
-     .run = show_low_water,
-     .guess = "A program writes as fast as it may into a connection of 10 Mbit/s. How old, in "
-              "milliseconds, is a byte when it leaves, at most?",
-     .unit = "milliseconds",
-     .near = 0.5,
-     .delay_ns = 10 * MILLISECOND,
      .needs_wire = true},
     {.name = NULL},
 };

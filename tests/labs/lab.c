@@ -4,7 +4,6 @@
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/sockios.h>
 #include <math.h>
 #include <netinet/in.h>
 #include <poll.h>
@@ -14,7 +13,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -799,15 +797,6 @@ struct lab_sockets lab_sockets(int state, int local_port, int remote_port)
     }
     fclose(file);
     return result;
-}
-
-int lab_unsent(int connection)
-{
-    int unsent;
-
-    if (ioctl(connection, SIOCOUTQ, &unsent) < 0)
-        die("SIOCOUTQ");
-    return unsent;
 }
 
 /* ---- the parts ---- */

@@ -177,10 +177,6 @@ void lab_end(pid_t child);
 int lab_connect_later(void);
 int lab_connected(int connection);
 
-/* How many bytes of a connection to the server are not yet acknowledged: with 0, the other host
-   has all that was sent. */
-int lab_unsent(int connection);
-
 /* A counter of the calling thread's host, as nstat(8) shows it: "ListenOverflows"; -1 where the
    kernel does not count it. */
 long lab_counter(const char *name);
