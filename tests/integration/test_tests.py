@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from test_course import PAIRS, ROOT, compiler
+from test_course import PAIRS, ROOT, STAGES, compiler
 
 HERE = Path(__file__).parent
 
@@ -84,6 +84,22 @@ def test_without_the_idea_all_other_tests_pass(build, tmp_path, before, stage):
     assert not failed, (
         f"not marked as tests of the idea of {stage}, but failed by the server of {before}:\n"
         + "\n".join(f"{name}\n{outcomes[name][1]}" for name in failed)
+    )
+
+
+# The event loop took the calls apart that these stages wrote: here is that it lost nothing of theirs.
+# The one that is left out fills the accept queue behind a client that is served alone.
+
+
+@pytest.mark.parametrize("stage", STAGES[1:7])
+def test_the_event_loop_has_the_ideas_of_the_stages_before_it(build, tmp_path, stage):
+    left_out = "not TestEveryStage and not backlog_and_one_more"
+    selection = [test_file(stage), "-m", "idea", "-k", left_out]
+    outcomes = run_tests(tmp_path, build, build / "09-event-loop" / "server", selection)
+    assert outcomes
+    failed = names(outcomes, "failed")
+    assert not failed, f"ideas of {stage} that 09 has lost:\n" + "\n".join(
+        f"{name}\n{outcomes[name][1]}" for name in failed
     )
 
 
