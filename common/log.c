@@ -28,6 +28,7 @@ enum { LINE_SIZE = 1200, SHOWN_BYTES = 64, LONGEST_WAIT = 1 /* seconds */ };
 static _Atomic enum log_level shown_level = LOG_NORMAL;
 static char program_name[32] = "program";
 static _Thread_local char thread_name[16] = "main";
+static _Thread_local const char *about = "";
 
 void log_set_level(enum log_level level)
 {
@@ -44,6 +45,11 @@ void log_name_program(const char *argv0)
     const char *slash = strrchr(argv0, '/');
 
     snprintf(program_name, sizeof program_name, "%s", slash ? slash + 1 : argv0);
+}
+
+void log_about(const char *text)
+{
+    about = text;
 }
 
 void log_name_thread(const char *format, ...)
@@ -177,6 +183,7 @@ __attribute__((format(printf, 1, 0))) static void write_line(const char *format,
     char line[LINE_SIZE];
 
     size_t start = prefix(line);
+    start += (size_t)sprintf(line + start, "%.99s%s", about, *about != '\0' ? " " : "");
     int length = vsnprintf(line + start, sizeof line - start, format, arguments);
     size_t size = finish_line(line, start + (length < 0 ? 0 : (size_t)length));
     if (!take_lock()) {

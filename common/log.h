@@ -29,6 +29,10 @@ bool log_shows(enum log_level level);
 void log_name_program(const char *argv0);
 void log_name_thread(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
+/* Has each line of the calling thread begin with text and a blank, behind the prefix: whom it is
+   about, where one thread has many clients. The text is not copied; "" ends that. */
+void log_about(const char *text);
+
 /* One line, "[server(1234), main(1234)] text": program and process, thread name and thread
    id, then the text, made as by printf(3). Lines of several threads never mix. Control
    characters become '?', a text over about 1000 bytes is cut. errno is left as it was.

@@ -5,20 +5,30 @@
 
 #include "common/log.h"
 
-void retry_later(const char *what, int error)
+static void log_retry(const char *what, int error)
 {
-    struct timespec pause = {.tv_nsec = 100000000};
+    log_error("%s: %s; trying again in %g s", what, error_text(error).text, RETRY_SECONDS);
+}
 
-    log_error("%s: %s; trying again in 0.1 s", what, error_text(error).text);
+static void sleep_until_retry(void)
+{
+    struct timespec pause = {.tv_nsec = (long)(RETRY_SECONDS * 1e9)};
+
     nanosleep(&pause, NULL);
 }
 
-void accept_failed(void)
+void retry_later(const char *what, int error)
+{
+    log_retry(what, error);
+    sleep_until_retry();
+}
+
+bool accept_may_go_on(void)
 {
     int error = errno;
 
     if (error == EINTR)
-        return;
+        return true;
     switch (error) {
     case ECONNABORTED:
     case EPROTO:
@@ -33,8 +43,15 @@ void accept_failed(void)
     case ENONET:
 #endif
         log_info("accept: %s; waiting for the next", error_text(error).text);
-        return;
+        return true;
     default:
-        retry_later("accept", error);
+        log_retry("accept", error);
+        return false;
     }
+}
+
+void accept_failed(void)
+{
+    if (!accept_may_go_on())
+        sleep_until_retry();
 }

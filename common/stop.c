@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -164,4 +165,28 @@ void stop_forget(int connection)
     if (connection < watched_size)
         watched[connection] = false;
     pthread_mutex_unlock(&lock);
+}
+
+static int stop_event = -1;
+
+static void tell_or_exit(int number)
+{
+    static const uint64_t one = 1;
+
+    if (atomic_exchange(&requested, true) || write(stop_event, &one, sizeof one) < 0)
+        exit_now(number);
+}
+
+int stop_descriptor(void)
+{
+    struct sigaction action = {.sa_handler = tell_or_exit, .sa_flags = SA_RESTART};
+
+    if (stop_event >= 0)
+        return stop_event;
+    stop_event = eventfd(0, EFD_CLOEXEC);
+    if (stop_event < 0)
+        die("eventfd");
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+    return stop_event;
 }

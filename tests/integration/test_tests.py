@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from test_course import PAIRS, ROOT, compiler
+from test_course import PAIRS, ROOT, STAGES, compiler
 
 HERE = Path(__file__).parent
 
@@ -84,6 +84,22 @@ def test_without_the_idea_all_other_tests_pass(build, tmp_path, before, stage):
     assert not failed, (
         f"not marked as tests of the idea of {stage}, but failed by the server of {before}:\n"
         + "\n".join(f"{name}\n{outcomes[name][1]}" for name in failed)
+    )
+
+
+# The event loop took the calls apart that these stages wrote: here is that it lost nothing of theirs.
+# The one that is left out fills the accept queue behind a client that is served alone.
+
+
+@pytest.mark.parametrize("stage", STAGES[1:7])
+def test_the_event_loop_has_the_ideas_of_the_stages_before_it(build, tmp_path, stage):
+    left_out = "not TestEveryStage and not backlog_and_one_more"
+    selection = [test_file(stage), "-m", "idea", "-k", left_out]
+    outcomes = run_tests(tmp_path, build, build / "09-event-loop" / "server", selection)
+    assert outcomes
+    failed = names(outcomes, "failed")
+    assert not failed, f"ideas of {stage} that 09 has lost:\n" + "\n".join(
+        f"{name}\n{outcomes[name][1]}" for name in failed
     )
 
 
@@ -277,6 +293,77 @@ WRONG = {
     "an end that does not wait for answers": Wrong(
         "08-threaded",
         {"    for (int place = 1; place < max_clients; place++)\n        take_place();\n": ""},
+        "test_an_answer_under_way_is_finished",
+        "Connection reset by peer",
+    ),
+    "what a send left over forgotten": Wrong(
+        "09-event-loop",
+        {
+            "        unsent -= (size_t)sent;\n"
+            "        memmove(bytes, bytes + sent, unsent + held);\n": (
+                "        memmove(bytes, bytes + unsent, held);\n        unsent = 0;\n"
+            )
+        },
+        "test_a_reader_that_stops_and_goes_on_misses_nothing",
+        "is what a send left over sent later?",
+    ),
+    "EPOLLOUT left on": Wrong(
+        "09-event-loop",
+        {"waits ? EPOLLOUT : EPOLLIN;": "waits ? EPOLLOUT : EPOLLIN | EPOLLOUT;"},
+        "test_a_client_that_does_not_read_is_not_read_either",
+        "has all its answers: it spins",
+    ),
+    "an event left of a connection that is closed": Wrong(
+        "09-event-loop",
+        {
+            "        double now = clock_seconds_since(0);\n": (
+                "        double now = clock_seconds_since(0);\n        end_overdue(loop, now);\n"
+            )
+        },
+        "test_an_event_that_waits_is_its_clients_and_nobody_elses",
+        "was the client ended while its event still waited?",
+    ),
+    "a client read that does not read": Wrong(
+        "09-event-loop",
+        {
+            "connection->bytes != NULL ? connection->bytes : loop->bytes;": (
+                "connection->bytes = realloc(connection->bytes, connection->unsent + MESSAGE_MAX);"
+            ),
+            "    if (unsent == 0) {\n": "    {\n        size_t before = unsent;\n",
+            "recv(client, bytes + held, MESSAGE_MAX - held, 0);\n": (
+                "recv(client, bytes + before, MESSAGE_MAX, 0);\n"
+                "        bool nothing = received < 0 && errno == EAGAIN;\n"
+                "        received += nothing;\n"
+            ),
+            "            return errno == EAGAIN ? 0 : -1;\n": "            return -1;\n",
+            "        unsent = whole;\n": "        unsent = before + whole;\n",
+            "connection->ended = received == 0;": "connection->ended |= received == 0 && !nothing;",
+            "waits ? EPOLLOUT : EPOLLIN;": "waits ? EPOLLIN | EPOLLOUT : EPOLLIN;",
+        },
+        "test_a_client_that_does_not_read_is_not_read_either",
+        "is it still read while its answers wait?",
+    ),
+    "a client read until nothing is left": Wrong(
+        "09-event-loop",
+        {
+            "    int result = answer(loop, connection);\n": (
+                "    int result;\n    do\n        result = answer(loop, connection);\n"
+                "    while (result == 0 && errno != EAGAIN && !connection->ended &&\n"
+                "           connection->unsent == 0);\n"
+            )
+        },
+        "test_a_client_that_sends_without_end_has_one_turn_like_everybody_else",
+        "turns before the other, who came after it, had one",
+    ),
+    "a listener that is watched without descriptors": Wrong(
+        "09-event-loop",
+        {"                set_state(loop, PAUSED, RETRY_SECONDS);\n": "                return;\n"},
+        "test_without_descriptors_it_pauses_and_goes_on",
+        "it does not pause before it tries again",
+    ),
+    "a stop that ends answers under way": Wrong(
+        "09-event-loop",
+        {"shutdown(c->client, SHUT_RD);": "shutdown(c->client, SHUT_RDWR);"},
         "test_an_answer_under_way_is_finished",
         "Connection reset by peer",
     ),

@@ -145,6 +145,30 @@ TEST_F(Log, TheNameOfAThreadIsCutAt15Bytes)
     });
 }
 
+TEST_F(Log, LinesSayWhomTheyAreAboutUntilThatIsEnded)
+{
+    CapturedStderr captured;
+
+    log_about("127.0.0.1:5000");
+    log_info("connected");
+    in_thread([] { log_info("not I"); });
+    log_about("");
+    log_info("alone");
+    EXPECT_EQ(messages(captured.text()),
+              (std::vector<std::string>{"127.0.0.1:5000 connected", "not I", "alone"}));
+}
+
+TEST_F(Log, AVeryLongTextOfWhomTheyAreAboutIsCut)
+{
+    CapturedStderr captured;
+    std::string about(5000, 'x');
+
+    log_about(about.c_str());
+    log_info("%s", std::string(5000, 'y').c_str());
+    log_about("");
+    EXPECT_EQ(messages(captured.text())[0].substr(0, 103), std::string(99, 'x') + " yyy");
+}
+
 TEST_F(Log, EachLevelShowsWhatTheOnesBeforeItShow)
 {
     const std::vector<std::pair<log_level, std::vector<std::string>>> shown = {

@@ -109,3 +109,30 @@ TEST(Retry, AnInterruptedAcceptIsSilentAndAtOnce)
     EXPECT_EQ(accept_failed_with(EINTR).lines, std::vector<std::string>());
     EXPECT_LT(quickest_of_several(EINTR), 0.05);
 }
+
+TEST(Retry, AServerThatMustNotSleepIsToldWhetherToWait)
+{
+    struct {
+        int error;
+        bool go_on;
+        std::vector<std::string> lines;
+    } cases[] = {
+        {EINTR, true, {}},
+        {ECONNABORTED, true, {"accept: " + words(ECONNABORTED) + "; waiting for the next"}},
+        {EMFILE, false, {"accept: " + words(EMFILE) + "; trying again in 0.1 s"}},
+        {ENOMEM, false, {"accept: " + words(ENOMEM) + "; trying again in 0.1 s"}},
+    };
+
+    for (const auto &expected : cases) {
+        double quickest = 1e9;
+        for (int i = 0; i < 20 && quickest > 0.05; i++) {
+            CapturedStderr captured;
+            int64_t start = clock_ns();
+            errno = expected.error;
+            EXPECT_EQ(accept_may_go_on(), expected.go_on) << words(expected.error);
+            quickest = std::min(quickest, clock_seconds_since(start));
+            EXPECT_EQ(messages(captured.text()), expected.lines);
+        }
+        EXPECT_LT(quickest, 0.05) << words(expected.error);
+    }
+}

@@ -593,3 +593,49 @@ TEST(Stop, ExitOnSignalsEndsACallThatBlocks)
 
     EXPECT_TRUE(exited(ended, 0));
 }
+
+TEST(Stop, TheDescriptorIsReadableFromTheSignalOn)
+{
+    for (int number : {SIGINT, SIGTERM}) {
+        Ended ended = in_child([=] {
+            int descriptor = stop_descriptor();
+            struct pollfd waiting = {descriptor, POLLIN, 0};
+            EXPECT_EQ(poll(&waiting, 1, 0), 0);
+            EXPECT_FALSE(stop_requested());
+            signal_myself(number);
+            wait_for_event(descriptor, POLLIN);
+            EXPECT_TRUE(stop_requested());
+            EXPECT_EQ(stop_descriptor(), descriptor);
+            wait_for_event(stop_descriptor(), POLLIN); /* it stays so, for all who wait */
+        });
+        EXPECT_TRUE(exited(ended, 0));
+        EXPECT_EQ(ended.err, "");
+    }
+}
+
+TEST(Stop, TheDescriptorIsToldOfInEveryThread)
+{
+    Ended ended = in_child([] {
+        int descriptor = stop_descriptor();
+        Thread first([=] { wait_for_event(descriptor, POLLIN); });
+        Thread second([=] { wait_for_event(descriptor, POLLIN); });
+        first.wait_until_asleep();
+        second.wait_until_asleep();
+        signal_myself(SIGTERM);
+    });
+
+    EXPECT_TRUE(exited(ended, 0));
+}
+
+TEST(Stop, ASecondSignalEndsAProgramWithADescriptorAtOnce)
+{
+    for (int number : {SIGINT, SIGTERM}) {
+        Ended ended = in_child([=] {
+            stop_descriptor();
+            signal_myself(SIGTERM);
+            signal_myself(number);
+            FAIL() << "not ended by the second signal";
+        });
+        EXPECT_TRUE(exited(ended, 0));
+    }
+}
