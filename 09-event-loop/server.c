@@ -226,8 +226,8 @@ struct connection {
     bool ended; /* the client's stream: nothing more will come */
     struct address_text peer;
     double deadline;     /* until which there has to be a sign of life */
-    char *bytes;         /* what an event leaves to the next one, if anything: MESSAGE_MAX */
-    size_t unsent, held; /* so much of an answer, and behind it of a message without its end */
+    char *bytes;         /* room for MESSAGE_MAX; NULL if the last event left nothing */
+    size_t unsent, held; /* so many bytes of answers, then of a message without its end */
     struct connection *before, *after;
 };
 
@@ -237,7 +237,7 @@ static struct loop {
     int epoll, listener, count;
     enum state { ACCEPTING, FULL, PAUSED, STOPPING } state;
     double deadline;        /* of the state */
-    struct connection ring; /* stands before the first connection, and after the last one */
+    struct connection ring; /* none of them: it stands before the first and after the last */
     char bytes[MESSAGE_MAX];
 } all[64];
 
@@ -352,7 +352,7 @@ static void serve_client(struct loop *loop, struct connection *connection)
         sign_of_life(loop, connection);
 }
 
-/* All who wait, but no more at a time than can wait at a time. */
+/* Accepts those who wait, at one event no more than the accept queue holds. */
 static void accept_clients(struct loop *loop)
 {
     for (int n = 0; n <= backlog && loop->state == ACCEPTING; n++) {
@@ -382,8 +382,8 @@ static void accept_clients(struct loop *loop)
     }
 }
 
-/* Who waits in the accept queue is let in, for closing the listener resets him. With SHUT_RD a
-   client's stream ends behind what has come. */
+/* Closing the listener resets those in the accept queue, so they are let in first. SHUT_RD ends a
+   client's stream behind what has come: that is still received and answered. */
 static void begin_stop(struct loop *loop)
 {
     log_info("stopping");
@@ -409,8 +409,8 @@ static void end_overdue(struct loop *loop, double now)
     }
 }
 
-/* A connection is closed at its own event, of which epoll_wait reports one, or after all events.
-   So none of these is of one that is gone, or of the one that has its number by now. */
+/* epoll_wait reports a connection once, and it is closed at that event or after all of them: so no
+   event is left that would be taken for one of the next connection with the same descriptor. */
 static void *run_loop(void *argument)
 {
     struct loop *loop = argument;
