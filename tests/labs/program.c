@@ -346,7 +346,9 @@ struct program *tool_run(const char *path, const char *format, ...)
     snprintf(program, sizeof program, "%s/%s", lab_build, path);
     add_words(words, 1, text);
     struct program *tool = start(HOST_CLIENT, words, "tool", false);
-    program_wait(tool);
+    for (int64_t begin = clock_ns(); !program_ended(tool);)
+        if (!lab_waits(begin, 60))
+            lab_too_slow("%s did not end within a minute", path);
     return tool;
 }
 
