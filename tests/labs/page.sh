@@ -44,8 +44,10 @@ table() {
 pictures() {
     [ -f "$1/$2.pictures" ] || return
     while IFS='	' read -r picture title; do
-        printf '<figure><img src="%s/%s" alt="%s" loading="lazy"></figure>\n' \
+        # As a document of its own a ladder says more where the mouse rests on a segment.
+        printf '<figure><object type="image/svg+xml" data="%s/%s" role="img" aria-label="%s" ' \
             "$(basename "$1")" "$picture" "$(echo "$title" | tr '"' "'")"
+        echo 'tabindex="-1"></object></figure>'
         [ ! -f "$1/${picture%.svg}.pcap" ] ||
             printf '<p class="file"><a href="%s/%s">%s</a>, for Wireshark or tcpdump</p>\n' \
                 "$(basename "$1")" "${picture%.svg}.pcap" "${picture%.svg}.pcap"
@@ -80,7 +82,7 @@ th, td { text-align: left; padding: 0.2rem 1rem 0.2rem 0; border-bottom: 1px sol
 .not { color: var(--not); font-weight: 600; }
 .file { color: var(--dim); font-size: 0.85rem; }
 figure { margin: 1rem 0; }
-img { max-width: 100%; height: auto; }
+object { display: block; max-width: 100%; height: auto; }
 </style>
 </head>
 <body>
