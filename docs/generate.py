@@ -511,7 +511,7 @@ def shape(text):
 
 
 # Not every system has them, and 'make test' does not need all of them.
-TOOLS = ("sysctl", "ss", "nstat", "pgrep", "ip", "git")
+TOOLS = ("sysctl", "ss", "nstat", "pgrep", "ip", "git", "strace")
 
 
 def can_compare(script):
