@@ -176,9 +176,11 @@ END
 }
 
 run_kernel() {
-    accelerator=${ACCELERATOR:-$(
-        [ -w /dev/kvm ] && ! grep -q '^flags.* hypervisor' /proc/cpuinfo && echo kvm
-    )}
+    accelerator=${ACCELERATOR:-}
+    if [ -z "$accelerator" ] && [ -w /dev/kvm ] && ! grep -q '^flags.* hypervisor' /proc/cpuinfo
+    then
+        accelerator=kvm
+    fi
     [ "$accelerator" = kvm ] || accelerator=tcg,thread=multi
     rm -rf "$work/$1/results"
     mkdir "$work/$1/results"
