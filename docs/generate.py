@@ -732,9 +732,15 @@ def main():
         return 1 if count() else 0
     else:
         only = sys.argv[1:]
+        failures = 0
         for path in documents():
             if not only or path.name in only:
-                write(path)
+                try:
+                    write(path)
+                except Failure as error:
+                    print(f"{path.relative_to(ROOT)}: {error}", file=sys.stderr)
+                    failures += 1
+        return 1 if failures else 0
     return 0
 
 
