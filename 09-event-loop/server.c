@@ -116,8 +116,8 @@ static int open_listener(void)
     if (user_timeout > 0 &&
         set_option(listener, IPPROTO_TCP, TCP_USER_TIMEOUT, (int)ceil(user_timeout * 1000)) < 0)
         die("TCP_USER_TIMEOUT");
-    /* Inherited as well. Before listen, so that the handshake announces a window scale that
-       fits. A size that is set ends the kernel's own tuning of that buffer. */
+    /* Inherited as well. On the accepted socket it may come too late: the window need not
+       follow the buffer then. A size that is set ends the kernel's own tuning of it. */
     if (recv_buffer > 0 && set_buffer_option(listener, SO_RCVBUF, recv_buffer) < 0)
         die("SO_RCVBUF");
     if (send_buffer > 0 && set_buffer_option(listener, SO_SNDBUF, send_buffer) < 0)

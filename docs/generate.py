@@ -316,6 +316,8 @@ def terminal(script, folder, numbers):
             lines += [f"$ kill %{job + 1}", started[job].news()]
         else:
             lines += [f"$ {shown}", run_in_front(command, folder, number)]
+            if command.startswith("make ") and lines[-1].endswith(")"):
+                sys.exit("\n".join(lines))  # a patch that no longer fits is nothing to show
     if any(program.runs() for program in started):
         lines.append("$ kill $(jobs -p)")
     for program in started:
