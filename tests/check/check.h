@@ -100,6 +100,10 @@ int threads(const struct server *server);
 double cpu_seconds(const struct server *server);
 long resident_kib(const struct server *server);
 
+/* Whether it uses the processor for most of so many seconds that begin now, as one in a loop does
+   that waits for nothing. */
+bool is_busy(const struct server *server, double seconds);
+
 /* A connection as the system sees it from the server's end (proc_net_tcp(5)). */
 enum { TCP_STATE_ESTABLISHED = 1, TCP_STATE_SYN_RECV = 3, TCP_STATE_LISTEN = 10 };
 struct end {

@@ -312,6 +312,18 @@ double machine_delay(void)
     return longest;
 }
 
+bool is_busy(const struct server *server, double seconds)
+{
+    double used = cpu_seconds(server), delay = machine_delay();
+    int64_t begun = clock_ns();
+
+    nap(seconds);
+    used = cpu_seconds(server) - used;
+    delay = machine_delay() - delay;
+    /* While it waited for a processor it could not use one; the clock ticks each 10 ms. */
+    return used > 0.04 && used > 0.6 * (clock_seconds_since(begun) - delay);
+}
+
 /* ---- what it said, and how it ended ---- */
 
 /* The last line with something in it, of what it wrote to a file; "" where there is none. */
