@@ -219,8 +219,8 @@ static void nothing_left_open(void)
     }
     if (before < 0)
         skip("/proc/%d/fd cannot be read", server->pid);
-    WITHIN(1, (after = descriptors(server)) <= before + 3)
-    continue;
+    WITHIN (1, (after = descriptors(server)) <= before + 3)
+        continue;
     if (after > before + 3) {
         so("%s: is close(client) called for each, whichever way the loop is left?",
            after - before > CLIENTS - 10 ? "one descriptor stays open for each client"

@@ -88,8 +88,8 @@ static void who_does_not_read_is_closed(void)
     int client = connect_small(server);
 
     fill(client);
-    WITHIN(SOON + 0.5, connection_is_over(server, client))
-    continue;
+    WITHIN (SOON + 0.5, connection_is_over(server, client))
+        nap(0.02);
     if (has_ended(server, 0.02)) {
         so("a send that timed out closes that client, and the server goes on");
         fail("the connection was closed, since %s", how_it_ended(server));
@@ -134,15 +134,15 @@ static void user_timeout_ends_who_never_reads(void)
     int client = connect_small(server);
 
     fill(client);
-    WITHIN(5, connection_is_over(server, client))
-    continue;
+    WITHIN (5, connection_is_over(server, client))
+        nap(0.02);
     if (!connection_is_over(server, client)) {
         so("is TCP_USER_TIMEOUT set on the listener (who is accepted inherits it) or on the "
            "accepted socket? Its unit is the millisecond: 0.5 s are 500");
         fail("5 s later the connection was still there");
     }
-    WITHIN(SOON, has_ended(server, 0) || listeners(server) > 0)
-    continue;
+    WITHIN (SOON, has_ended(server, 0) || listeners(server) > 0)
+        nap(0.02);
     close(client);
     client = connect_to(server);
     exchange(server, client, "x", 1);
