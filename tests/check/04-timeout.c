@@ -87,7 +87,11 @@ static void who_does_not_read_is_closed(void)
     struct server *server = start("--timeout 0.3");
     int client = connect_small(server);
 
-    fill(client);
+    if (fill(client) >= FILLED) {
+        so("it goes on receiving from a client that reads none of its answers, and keeps them all: "
+           "while something is unsent to a client, do not receive from it");
+        fail("the client could send %d MiB, and the server took them all", FILLED >> 20);
+    }
     WITHIN (SOON + 0.5, connection_is_over(server, client))
         nap(0.02);
     if (has_ended(server, 0.02)) {
