@@ -14,8 +14,8 @@ static void leave_behind(struct server *server)
 
     exchange(server, client, "x", 1);
     kill_server(server);
-    WITHIN(SOON, wait_for_end(client, 0.01) != OPEN)
-    continue;
+    WITHIN (SOON, wait_for_end(client, 0.01) != OPEN)
+        continue;
     close(client);
 }
 
@@ -57,8 +57,8 @@ static void shares_the_port(void)
 
     did("started two servers with --reuse-port on");
     expected("both listen");
-    WITHIN(SOON, listeners(first) > 1 || has_ended(second, 0))
-    continue;
+    WITHIN (SOON, listeners(first) > 1 || has_ended(second, 0))
+        nap(0.02);
     if (listeners(first) < 2) {
         so("SO_REUSEPORT has to be set on both listeners, before bind");
         if (has_ended(second, 0))

@@ -24,8 +24,7 @@ static int knock(struct server *server, int *clients, int count, double seconds)
         clients[i] = connect_begin(server);
         nap(0.001);
     }
-    WITHIN(seconds, done == count)
-    {
+    WITHIN (seconds, done == count) {
         done = 0;
         for (int i = 0; i < count; i++)
             done += connect_done(clients[i]);

@@ -24,8 +24,8 @@ static double keepalive_timer(const char *options)
 
     exchange(server, client, "x", 1);
     /* Until all is acknowledged the timer is that of a retransmission. */
-    WITHIN(SOON, (end = server_end(server, client)).timer != 1)
-    continue;
+    WITHIN (SOON, (end = server_end(server, client)).timer != 1)
+        nap(0.02);
     if (!end.there)
         fail("the connection is gone");
     close(client);
@@ -81,11 +81,11 @@ static void vanished_client(void)
 
     exchange(server, client, "x", 1);
     /* The answer is acknowledged: what is unacknowledged is not keep-alive's affair. */
-    WITHIN(SOON, (end = server_end(server, client)).unsent == 0)
-    continue;
+    WITHIN (SOON, (end = server_end(server, client)).unsent == 0)
+        nap(0.02);
     vanish(client);
-    WITHIN(6, !(end = server_end(server, client)).there)
-    continue;
+    WITHIN (6, !(end = server_end(server, client)).there)
+        nap(0.02);
     if (end.there) {
         so("after TCP_KEEPIDLE comes a question each TCP_KEEPINTVL seconds, and after TCP_KEEPCNT "
            "of them without an answer the end: are all three set?");
@@ -118,8 +118,8 @@ static void two_answers(const char *options, double *times)
         int64_t begun = clock_ns();
         send(client, "a!", 2, MSG_OOB);
         send(client, "b", 1, MSG_NOSIGNAL);
-        WITHIN(SOON, ioctl(client, FIONREAD, &there) == 0 && there >= 2)
-        continue;
+        WITHIN (SOON, ioctl(client, FIONREAD, &there) == 0 && there >= 2)
+            continue;
         if (there < 2)
             fail("%d of 2 bytes came back", there);
         double time = clock_seconds_since(begun) * 1000;

@@ -74,8 +74,8 @@ static void a_line_too_long(void)
 
 /* 22 bytes in network order: a number, two letters, a long number, two short ones, a float. All
    but the letters have bytes that are letters too. */
-static const char record[22] = "abcdokABCDEfgh\x61\x62\xff\x63xyz\x01";
-static const char answer[22] = "abcdOKABCDEfgh\x61\x62\xff\x63xyz\x01";
+static const char record[22] = "abcdokABcdEFgh\x61\x62\xff\x63xyz\x01";
+static const char answer[22] = "abcdOKABcdEFgh\x61\x62\xff\x63xyz\x01";
 
 static void one_record(void)
 {
@@ -187,7 +187,7 @@ const struct step steps_07[] = {
      NULL,
      a_line_too_long},
     {"--handler record changes the text and no number",
-     "sent 22 bytes, 'abcd' 'ok' 'ABCDEfgh' 'ab' '\\xffc' 'xyz\\x01' (--handler record)",
+     "sent 22 bytes, 'abcd' 'ok' 'ABcdEFgh' 'ab' '\\xffc' 'xyz\\x01' (--handler record)",
      "the same record with 'OK' for 'ok'",
      READ,
      {"Which of the 22 bytes are text?",

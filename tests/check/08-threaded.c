@@ -99,9 +99,9 @@ static void nothing_left(void)
     long before = resident_kib(server);
     for (int i = 0; i < CLIENTS; i++)
         i % 2 == 0 ? reset(clients[i]) : (void)close(clients[i]);
-    WITHIN(SOON, (threads_after = threads(server)) <= threads_before + 20 &&
-                     (descriptors_after = descriptors(server)) <= descriptors_before + 20)
-    continue;
+    WITHIN (SOON, (threads_after = threads(server)) <= threads_before + 20 &&
+                      (descriptors_after = descriptors(server)) <= descriptors_before + 20)
+        continue;
     descriptors_after = descriptors(server);
     if (threads_after > threads_before + 20) {
         so("threads go on when their client has gone: recv that returns 0 or -1 ends the loop, and "

@@ -100,6 +100,10 @@ int threads(const struct server *server);
 double cpu_seconds(const struct server *server);
 long resident_kib(const struct server *server);
 
+/* Whether it uses the processor for most of so many seconds that begin now, as one in a loop does
+   that waits for nothing. */
+bool is_busy(const struct server *server, double seconds);
+
 /* A connection as the system sees it from the server's end (proc_net_tcp(5)). */
 enum { TCP_STATE_ESTABLISHED = 1, TCP_STATE_SYN_RECV = 3, TCP_STATE_LISTEN = 10 };
 struct end {
@@ -148,7 +152,9 @@ void expect(struct server *server, int client, const void *sent, size_t sent_siz
             const void *answer, size_t answer_size);
 
 /* Fills everything between this client, which reads nothing, and the server; returns how many
-   bytes found room. */
+   bytes found room. At FILLED it gives up: the server itself keeps them. */
+enum { FILLED = 32 << 20 };
+enum { FILLED = 32 << 20 };
 size_t fill(int client);
 
 /* Closes with a reset. */

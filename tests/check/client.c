@@ -77,8 +77,8 @@ static int finish(const struct server *server, int client)
     int error = ETIMEDOUT;
     socklen_t size = sizeof error;
 
-    WITHIN(SOON, poll(&ready, 1, 20) > 0)
-    continue;
+    WITHIN (SOON, poll(&ready, 1, 20) > 0)
+        continue;
     if (ready.revents != 0)
         getsockopt(client, SOL_SOCKET, SO_ERROR, &error, &size);
     if (error == ECONNREFUSED)
@@ -166,7 +166,7 @@ size_t fill(int client)
     int64_t last = clock_ns();
 
     /* Nothing goes any more: not for a quarter of a second. */
-    while (clock_seconds_since(last) < 0.25 && total < (size_t)64 << 20) {
+    while (clock_seconds_since(last) < 0.25 && total < FILLED) {
         ssize_t part = send(client, block, sizeof block, MSG_NOSIGNAL);
         if (part > 0) {
             total += (size_t)part;

@@ -79,8 +79,8 @@ struct server *launch(const char *options)
 
 bool has_ended(struct server *server, double seconds)
 {
-    WITHIN(seconds, server->ended)
-    server->ended = waitpid(server->pid, &server->status, WNOHANG) == server->pid;
+    WITHIN (seconds, server->ended)
+        server->ended = waitpid(server->pid, &server->status, WNOHANG) == server->pid;
     if (!server->ended)
         server->ended = waitpid(server->pid, &server->status, WNOHANG) == server->pid;
     return server->ended;
@@ -95,13 +95,22 @@ struct row {
     unsigned long inode;
 };
 
-/* Calls see(row, context) for each TCP socket of this network. */
-static void each_socket(void (*see)(const struct row *row, void *context), void *context)
+struct wanted {
+    const struct server *server;
+    unsigned port, remote_port;
+    unsigned long address;
+    struct end end;
+    int count;
+};
+
+/* Calls see(row, wanted) for each TCP socket of this network; when something was found among those
+   of IPv4, those of IPv6 are not looked at. */
+static void each_socket(void (*see)(const struct row *row, void *context), struct wanted *context)
 {
     static const char *const files[] = {"/proc/self/net/tcp", "/proc/self/net/tcp6"};
     char line[512];
 
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < 2 && context->count == 0; i++) {
         FILE *file = fopen(files[i], "r");
         if (file == NULL)
             continue;
@@ -130,21 +139,15 @@ static void each_socket(void (*see)(const struct row *row, void *context), void 
     }
 }
 
-struct wanted {
-    const struct server *server;
-    unsigned port, remote_port;
-    unsigned long address;
-    struct end end;
-    int count;
-};
-
 static void see_connection(const struct row *row, void *context)
 {
     struct wanted *wanted = context;
 
     if (row->local_port == wanted->port && row->remote_port == wanted->remote_port &&
-        row->end.state != TCP_STATE_LISTEN)
+        row->end.state != TCP_STATE_LISTEN) {
         wanted->end = row->end;
+        wanted->count++;
+    }
 }
 
 struct end server_end(const struct server *server, int client)
@@ -312,6 +315,19 @@ double machine_delay(void)
     return longest;
 }
 
+bool is_busy(const struct server *server, double seconds)
+{
+    double used = cpu_seconds(server), delay = machine_delay(), time = 0;
+    int64_t begun = clock_ns();
+
+    /* While it waits for a processor it cannot use one. */
+    while (time < seconds && clock_seconds_since(begun) < 8 * seconds) {
+        nap(seconds / 4);
+        time = clock_seconds_since(begun) - (machine_delay() - delay);
+    }
+    return cpu_seconds(server) - used > 0.6 * time;
+}
+
 /* ---- what it said, and how it ended ---- */
 
 /* The last line with something in it, of what it wrote to a file; "" where there is none. */
@@ -463,7 +479,7 @@ bool listens(struct server *server, double seconds)
                 clock_seconds_since(begun) > LONGEST)
                 break;
         }
-        nap(0.002);
+        nap(0.008); /* a look into /proc/net/tcp takes some milliseconds by itself */
     }
     return !has_ended(server, 0) && listeners(server) > 0;
 }

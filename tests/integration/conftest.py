@@ -1,6 +1,8 @@
 """Fixtures: the programs of the stage that a test file is about."""
 
 import os
+import shlex
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,23 +11,66 @@ from course import Server, run
 ROOT = Path(__file__).resolve().parents[2]
 
 
+# Of a server of somebody's own so many failures are shown in full.
+SHOWN = 20
+
+
 def pytest_addoption(parser):
     parser.addoption("--build", default="build", help="where the built programs are")
-    parser.addoption("--server", help="a server to test in the place of the stage's own")
+    parser.addoption("--server", help="a server to test in the place of the stage's own: a command")
+
+
+def command_of(server):
+    """A command as a list of words; the program is found in this folder, or in PATH."""
+    program, *arguments = shlex.split(server) or [""]
+    found = program if os.access(program, os.X_OK) else shutil.which(program)
+    if found is None or not os.path.isfile(found):
+        pytest.exit(f"SERVER={server}: no such program, or it may not be run", returncode=2)
+    # The tests run in folders of their own; a file that is named here is the same there.
+    there = [str(Path(word).resolve()) if os.path.isfile(word) else word for word in arguments]
+    return [str(Path(found).absolute()), *there]
 
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "idea: what is new in the stage; the one before fails it")
     server = config.getoption("server")
-    if server and not os.access(server, os.X_OK):
-        pytest.exit(f"SERVER={server}: no such program, or it may not be run", returncode=2)
+    if server:
+        command_of(server)
 
 
-def pytest_collection_modifyitems(items):
-    """Which tests are of the new idea stands in the JUnit file, for the tests of the tests."""
+def stage_of(item):
+    return item.path.name[len("test_") : len("test_") + 2]
+
+
+def is_idea(item):
+    return item.get_closest_marker("idea") is not None
+
+
+def pytest_collection_modifyitems(config, items):
+    """Which tests are of the new idea stands in the JUnit file, for the tests of the tests. For a
+    server of somebody's own the ideas come first, those of 01 before those of 02, which stand on
+    them; then what else the last of the stages asks for."""
     for item in items:
-        if item.get_closest_marker("idea"):
+        if is_idea(item):
             item.user_properties.append(("idea", "yes"))
+    if config.getoption("server"):
+        last = max((stage_of(item) for item in items), default="")
+        ideas = sorted(filter(is_idea, items), key=stage_of)
+        others = [item for item in items if not is_idea(item) and stage_of(item) == last]
+        left = [item for item in items if not is_idea(item) and stage_of(item) != last]
+        items[:] = [*ideas, *others]
+        config.hook.pytest_deselected(items=left)
+
+
+def pytest_report_teststatus(report, config):
+    """After so many failures of somebody's own server a failure is counted and not shown."""
+    if not config.getoption("server") or not report.failed or hasattr(report, "counted"):
+        return
+    report.counted = True
+    config.failures_of_own = getattr(config, "failures_of_own", 0) + 1
+    if config.failures_of_own > SHOWN:
+        report.longrepr = f"not shown, as {SHOWN} failures were already"
+        report.sections = []
 
 
 @pytest.fixture
@@ -40,9 +85,18 @@ def stage(request):
 
 
 @pytest.fixture
-def server_program(request, build, stage):
+def server_program(request, build, stage, tmp_path_factory):
     other = request.config.getoption("server")
-    return Path(other).resolve() if other else build / stage / "server"
+    if not other:
+        return build / stage / "server"
+    words = command_of(other)
+    if len(words) == 1:
+        return Path(words[0])
+    # A command of several words becomes a program.
+    program = tmp_path_factory.mktemp("server") / "server"
+    program.write_text(f'#!/bin/sh\nexec {shlex.join(words)} "$@"\n', encoding="utf-8")
+    program.chmod(0o755)
+    return program
 
 
 @pytest.fixture

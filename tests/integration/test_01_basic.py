@@ -1,5 +1,6 @@
 """Stage 01: a listening socket, and one connection after another on it."""
 
+import pytest
 from course import check_exchange, receive
 from every_stage import EveryStage
 
@@ -10,6 +11,7 @@ class TestEveryStage(EveryStage):
     pass
 
 
+@pytest.mark.idea
 def test_two_sends_come_back_as_one_stream(start):
     server = start()
     with server.connect() as connection:
@@ -19,6 +21,7 @@ def test_two_sends_come_back_as_one_stream(start):
         assert receive(connection, 8) == b"twothree"
 
 
+@pytest.mark.idea
 def test_the_next_client_waits_for_the_first(start):
     server = start()
     with server.connect() as second_to_come:

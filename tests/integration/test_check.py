@@ -375,17 +375,17 @@ def source_of(name, folder, checker):
     """The program itself, or the answer of a step with the lines of a .diff put in."""
     if not name.endswith(".diff"):
         return WRONG / name
-    first, *lines = (WRONG / name).read_text(encoding="utf-8").splitlines()
-    python = name.endswith(".py.diff")
-    source = write_answer(checker, folder, first.split()[1], python)
-    old = "".join(line[1:] + "\n" for line in lines if line.startswith("-"))
-    new = "".join(line[1:] + "\n" for line in lines if line.startswith("+"))
-    text = source.read_text(encoding="utf-8")
-    if old.count("\n") == 1:
-        old = old.strip("\n")
-        new = new.strip("\n")
-    assert text.count(old) == 1, f"{name}: this should be in the answer once:\n{old}"
-    source.write_text(text.replace(old, new), encoding="utf-8")
+    text = (WRONG / name).read_text(encoding="utf-8")
+    first = text.splitlines()[0]
+    source = write_answer(checker, folder, first.split()[1], name.endswith(".py.diff"))
+    answer = source.read_text(encoding="utf-8")
+    hunks = re.findall(r"((?:^-.*\n)+)((?:^\+.*\n)*)", text, re.M)
+    assert hunks, f"{name} has no change"
+    for old, new in hunks:
+        old, new = (re.sub(r"^[-+]", "", part, flags=re.M) for part in (old, new))
+        assert answer.count(old) == 1, f"{name}: this should be in the answer once:\n{old}"
+        answer = answer.replace(old, new)
+    source.write_text(answer, encoding="utf-8")
     return source
 
 
