@@ -176,7 +176,7 @@ static bool silent_is_first(bool deferred, int *rounded, int *half_open_then)
     for (int64_t start = clock_ns(); lab_unsent(talking) > 0;)
         if (!lab_waits(start, 10))
             lab_fail("five bytes are not acknowledged");
-    struct sockaddr_in peer, own;
+    struct sockaddr_in peer = {0}, own = {0};
     socklen_t peer_size = sizeof peer, own_size = sizeof own;
     int accepted = accept(listener, (struct sockaddr *)&peer, &peer_size);
     if (accepted < 0 || getsockname(silent, (struct sockaddr *)&own, &own_size) < 0)

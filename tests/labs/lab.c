@@ -934,23 +934,25 @@ static void print_words(const char *line, const char *behind, int indent)
 }
 
 /* A line of what a part says, within 80 columns where that is possible. Commands stay commands;
-   prose is left to who reads it elsewhere than on a terminal. */
+   prose is left to who reads it elsewhere than on a terminal, and tables are as wide as they are.
+ */
 static void print_fitting(const char *line, bool terminal)
 {
     static const char look[] = "  look yourself: ";
+    size_t size = strcspn(line, "\n");
     const char *dollar = strstr(line, "$ ");
+    bool fits = width_of(line, size) <= COLUMNS;
+    bool command = dollar != NULL && (size_t)(dollar - line) == strcspn(line + 2, "$ ") + 2;
 
-    if (width_of(line, strcspn(line, "\n")) <= COLUMNS || strncmp(line, "   ", 3) == 0) {
-        printf("%.*s", (int)strcspn(line, "\n"), line);
-    } else if (strncmp(line, look, strlen(look)) == 0) {
+    if (!fits && strncmp(line, look, strlen(look)) == 0) {
         print_break("  look yourself:", 4);
-        printf("%.*s", (int)strcspn(line + strlen(look), "\n"), line + strlen(look));
-    } else if (dollar != NULL && (size_t)(dollar - line) == strcspn(line + 2, "$ ") + 2) {
+        printf("%.*s", (int)(size - strlen(look)), line + strlen(look));
+    } else if (!fits && command) {
         print_words(line, " \\", 6);
-    } else if (terminal) {
+    } else if (!fits && terminal && strncmp(line, "   ", 3) != 0) {
         print_words(line, "", 4);
     } else {
-        printf("%.*s", (int)strcspn(line, "\n"), line);
+        printf("%.*s", (int)size, line);
     }
 }
 
