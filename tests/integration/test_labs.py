@@ -216,6 +216,14 @@ def test_a_machine_that_stands_still_is_no_missing_effect(build, programs, tmp_p
     assert process.returncode == NOT_ALLOWED
 
 
+def library(folder, source):
+    """A library that takes the place of a call."""
+    path = folder / "library.so"
+    compiler = [*os.environ.get("CC", "cc").split(), "-shared", "-fPIC", "-x", "c", "-"]
+    subprocess.run([*compiler, "-o", path], input=source.encode(), check=True)
+    return path
+
+
 # setsockopt(2) that leaves out one option, and says that all went well.
 LEAVES_OUT = """
 #define _GNU_SOURCE
@@ -250,13 +258,54 @@ def test_a_listener_of_the_labs_own_without_its_option(
         pytest.skip("the sanitizer has its own setsockopt")
     skip_if_not_allowed(seen := lab(name, "--part", part))
     assert seen.status == 0, seen.report()
-    library = tmp_path / "leaves_out.so"
-    compiler = [*os.environ.get("CC", "cc").split(), "-shared", "-fPIC", "-x", "c", "-"]
-    subprocess.run([*compiler, "-o", library], input=LEAVES_OUT.encode(), check=True)
-    before = ["env", f"LD_PRELOAD={library}", f"LEFT_OUT_LEVEL={level}"]
+    before = ["env", f"LD_PRELOAD={library(tmp_path, LEAVES_OUT)}", f"LEFT_OUT_LEVEL={level}"]
     result = lab(name, "--part", part, before=[*before, f"LEFT_OUT_NAME={option}"])
     assert result.status == 1, result.report()
     assert "NOT SEEN" in result.out.decode()
+
+
+# open(2) in a network where one setting is missing.
+HAS_NOT = """
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+
+int open(const char *path, int flags, ...)
+{
+    int (*real)(const char *, int, int) = dlsym(RTLD_NEXT, "open");
+    if (strcmp(path, getenv("HAS_NOT")) != 0)
+        return real(path, flags, 0666);
+    errno = ENOENT;
+    return -1;
+}
+"""
+
+
+@pytest.mark.parametrize(
+    "name, part, setting, since, seen",
+    [
+        ("02-reuseaddr", "death", "net.ipv4.tcp_migrate_req", "5.14", 1),
+        ("03-listen-queue", "clamp", "net.core.somaxconn", "6.3", 0),
+        ("04-timeout", "linear-syns", "net.ipv4.tcp_syn_linear_timeouts", "6.5", 0),
+    ],
+)
+def test_what_the_kernel_does_not_have_is_named(
+    lab, build, tmp_path, name, part, setting, since, seen
+):
+    if re.search("address|thread", build.name):
+        pytest.skip("the sanitizer has its own open")
+    path = f"/proc/sys/{setting.replace('.', '/')}"
+    before = ["env", f"LD_PRELOAD={library(tmp_path, HAS_NOT)}", f"HAS_NOT={path}"]
+    result = lab(name, "--part", part, before=before)
+    out = result.out.decode()
+    if "no network namespace" in out or "no user namespace" in out:
+        skip_if_not_allowed(result)
+    assert result.status == NOT_ALLOWED, result.report()
+    assert f"not shown here: {setting} is there since Linux {since}" in out, out
+    assert out.count("  seen: ") == seen, out
 
 
 @pytest.mark.parametrize(
@@ -395,7 +444,7 @@ def cut_short(build, tmp_path):
 def test_a_part_asks_before_it_tells(cut_short, guess, verdict):
     terminal = Terminal(cut_short)
     before = terminal.read_until(b"Enter to skip: ")
-    assert "Guess first: A client sends a record" in before
+    assert "guess first" in before and "  A client sends a record and 10 bytes" in before
     assert "seen: " not in before and "server$" not in before
     terminal.type(guess)
     said, status = terminal.end()

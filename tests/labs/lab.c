@@ -1037,11 +1037,15 @@ static bool read_guess(const struct part *which, const char *line, double *guess
 /* Puts the part's question; false where it was left unanswered. */
 static bool ask(const struct part *which, double *guess)
 {
+    static bool told;
     char line[256];
 
     print_line("");
     print_line(which->question);
-    snprintf(line, sizeof line, "  Guess first: %s", which->guess);
+    if (!told)
+        print_line("  (guess first; who does not want to be asked: ASK=0 make lab-NN)");
+    told = true;
+    snprintf(line, sizeof line, "  %s", which->guess);
     print_words(line, "", 4);
     putchar('\n');
     for (int i = 0; which->choices != NULL && which->choices[i] != NULL; i++)
