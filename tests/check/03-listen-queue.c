@@ -34,21 +34,10 @@ static int knock(struct server *server, int *clients, int count, double seconds)
 
 enum { BACKLOG = 4, KNOCKS = 7, MANY = 100 };
 
-/* From 08 on a server has to be told to serve one client at a time. */
-static struct server *start_one_at_a_time(const char *options, const char *more)
-{
-    struct server *server = launch(more);
-
-    if (listens(server, SOON))
-        return server;
-    kill_server(server);
-    return start(options);
-}
-
 static void five_wait(void)
 {
     int clients[KNOCKS];
-    struct server *server = start_one_at_a_time("--backlog 4", "--backlog 4 --max-clients 1");
+    struct server *server = start_one_at_a_time("--backlog 4");
     int busy = keep_busy(server);
     int done = knock(server, clients, KNOCKS, 0.3);
 
@@ -70,7 +59,7 @@ static void five_wait(void)
 static void no_more_than_five(void)
 {
     int clients[KNOCKS];
-    struct server *server = start_one_at_a_time("--backlog 4", "--backlog 4 --max-clients 1");
+    struct server *server = start_one_at_a_time("--backlog 4");
 
     keep_busy(server);
     int done = knock(server, clients, KNOCKS, 0.3);
@@ -88,7 +77,7 @@ static void no_more_than_five(void)
 static void many_without_the_option(void)
 {
     static int clients[MANY];
-    struct server *server = start_one_at_a_time("", "--max-clients 1");
+    struct server *server = start_one_at_a_time("");
 
     keep_busy(server);
     int done = knock(server, clients, MANY, 1);

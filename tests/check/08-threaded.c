@@ -185,7 +185,7 @@ const struct step steps_08[] = {
      READ,
      {"Who calls recv for the silent client, and who could serve the other one meanwhile?",
       "A thread for each client: pthread_create after accept, with the function that serves a "
-      "client, and the descriptor as its argument."},
+      "client, and the descriptor as its argument. (In 09 instead: one epoll_wait for all.)"},
      NULL,
      silent_delays_nobody},
     {"fifty clients at once each get their own",

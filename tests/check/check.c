@@ -455,31 +455,44 @@ static bool copy_with_given(const char *from, const char *to, bool python)
     return found;
 }
 
-/* Writes a stage of the course with the includes and the option table of the next one, so that what
-   is left to write is the idea. The table begins with the variable of --host. */
+/* Writes the includes of new, one kind of them, that old does not have. */
+static void add_includes(FILE *out, const char *old, const char *new, const char *kind)
+{
+    for (const char *line = strstr(new, kind); line != NULL; line = strstr(line + 1, kind)) {
+        char text[128];
+        snprintf(text, sizeof text, "%.*s", (int)strcspn(line, "\n") + 1, line);
+        if (strstr(old, text) == NULL)
+            fputs(text, out);
+    }
+}
+
+/* Writes a stage of the course with the option table of the next one, and the includes of both, so
+   that what is left to write is the idea. The table begins with the variable of --host. */
 static void write_course(const char *from, const char *next, const char *to)
 {
-    static const char *const begin[] = {"#include", "static const char *host"};
-    static const char *const end[] = {"\nstatic const char *host", "    OPTION_END,\n};\n"};
+    static const char *const table_begin = "static const char *host";
+    static const char *const table_end = "    OPTION_END,\n};\n";
     char *old = read_text(from), *new = read_text(next);
+    char *includes = strstr(old, "#include <"), *own = strstr(old, "#include \"");
+    char *begin = strstr(old, table_begin), *end = strstr(old, table_end);
+    char *new_begin = strstr(new, table_begin), *new_end = strstr(new, table_end);
     FILE *out = fopen(to, "wx");
 
     if (out == NULL) {
         perror(to);
         exit(EXIT_FAILURE);
     }
-    char *rest = old;
-    for (int part = 0; part < 2; part++) {
-        char *old_begin = strstr(rest, begin[part]), *new_begin = strstr(new, begin[part]);
-        char *old_end = old_begin == NULL ? NULL : strstr(old_begin, end[part]);
-        char *new_end = new_begin == NULL ? NULL : strstr(new_begin, end[part]);
-        if (old_end == NULL || new_end == NULL)
-            break;
-        fprintf(out, "%.*s%.*s", (int)(old_begin - rest), rest, (int)(new_end - new_begin),
-                new_begin);
-        rest = old_end;
+    if (includes == NULL || own == NULL || begin == NULL || end == NULL || new_begin == NULL ||
+        new_end == NULL) {
+        fputs(old, out); /* a stage of another shape: as it is */
+    } else {
+        fprintf(out, "%.*s", (int)(includes - old), old);
+        add_includes(out, old, new, "#include <");
+        fprintf(out, "%.*s", (int)(own - includes), includes);
+        add_includes(out, old, new, "#include \"");
+        fprintf(out, "%.*s%.*s%s", (int)(begin - own), own, (int)(new_end - new_begin), new_begin,
+                end);
     }
-    fputs(rest, out);
     fclose(out);
     free(old);
     free(new);
@@ -633,7 +646,11 @@ static int hint(int stage)
         print_wrapped(step->hints[number - 1], 13, 13);
     } else {
         int shown_stage = checked.failed_stage + 1, shown_step = checked.failed_step + 1;
-        if (step->shows != NULL) {
+        if (shown_stage == 8 && stage + 1 == 9) { /* the loop is another answer to the same */
+            shown_stage = 9;
+            shown_step = 1;
+            puts("lines of 09.1 that do it (+ comes, - goes):\n");
+        } else if (step->shows != NULL) {
             sscanf(step->shows, "%d.%d", &shown_stage, &shown_step);
             printf("the lines of step %s do it (+ comes, - goes):\n\n", step->shows);
         } else

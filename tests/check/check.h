@@ -78,6 +78,9 @@ struct server {
    until it listens; fails the step, with the likely reason, where it does not within 2 s. */
 struct server *start(const char *options);
 
+/* The same for a server that serves one client at a time: from 08 on it has to be told so. */
+struct server *start_one_at_a_time(const char *options);
+
 /* The same without a failure: whether it listens is told by listens(). */
 struct server *launch(const char *options);
 bool listens(struct server *server, double seconds);

@@ -548,6 +548,19 @@ struct server *start(const char *options)
     return server;
 }
 
+struct server *start_one_at_a_time(const char *options)
+{
+    static char told[256]; /* a server keeps its options */
+    struct server *server;
+
+    snprintf(told, sizeof told, "%s%s--max-clients 1", options, options[0] == '\0' ? "" : " ");
+    server = launch(told);
+    if (listens(server, SOON))
+        return server;
+    kill_server(server);
+    return start(options);
+}
+
 void stop(struct server *server)
 {
     char text[PLENTY] = "";

@@ -64,9 +64,9 @@ def pytest_collection_modifyitems(config, items):
 
 def pytest_report_teststatus(report, config):
     """After so many failures of somebody's own server a failure is counted and not shown."""
-    if not config.getoption("server") or not report.failed or hasattr(report, "counted"):
+    # With several at a time each report comes by twice: where it was made, and where it is shown.
+    if not config.getoption("server") or not report.failed or hasattr(config, "workerinput"):
         return
-    report.counted = True
     config.failures_of_own = getattr(config, "failures_of_own", 0) + 1
     if config.failures_of_own > SHOWN:
         report.longrepr = f"not shown, as {SHOWN} failures were already"
