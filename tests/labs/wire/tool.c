@@ -189,6 +189,7 @@ static void start_drawing(struct wire *wire)
         return;
     watched = wire;
     live = ladder_begin(stdout, &ladder);
+    draw_news(); /* what stands above, before the command says anything */
 }
 
 /* Waits until the child has ended, whose exit status then is in *status, or until a signal asks
@@ -442,10 +443,10 @@ int main(int argc, char **argv)
     }
     close(wire_is_up[0]);
     struct wire *wire = wire_start(&cable);
+    start_drawing(wire);
     if (write(wire_is_up[1], "", 1) != 1)
         die("start the client");
     say_where(argv[0], child, *command != NULL);
-    start_drawing(wire);
     bool alone = watch && *command == NULL;
     int status = EXIT_FAILURE, ended_by = wait_for_end(child, &status, alone);
     if (ended_by != 0)
