@@ -308,6 +308,33 @@ def test_what_the_kernel_does_not_have_is_named(
     assert out.count("  seen: ") == seen, out
 
 
+# uname(2) of another kernel.
+IS_OLDER = """
+#include <string.h>
+#include <sys/utsname.h>
+
+int uname(struct utsname *system)
+{
+    memset(system, 0, sizeof *system);
+    strcpy(system->release, "5.10.0-32-amd64");
+    return 0;
+}
+"""
+
+
+def test_a_kernel_before_the_setting_did_anything(lab, build, tmp_path):
+    if re.search("address|thread", build.name):
+        pytest.skip("a sanitizer comes first")
+    before = ["env", f"LD_PRELOAD={library(tmp_path, IS_OLDER)}"]
+    result = lab("02-reuseaddr", "--part", "death", before=before)
+    out = result.out.decode()
+    if "is there since" not in out:
+        skip_if_not_allowed(result)
+    assert result.status == NOT_ALLOWED, result.report()
+    assert "is there since Linux 5.14; this is Linux 5.10.0-32-amd64" in out
+    assert out.count("  seen: ") == 1, out
+
+
 @pytest.mark.parametrize(
     "name, part, program, options",
     [

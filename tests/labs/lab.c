@@ -349,12 +349,29 @@ void lab_not_allowed(const char *format, ...)
     end_unshown();
 }
 
-void lab_not_here(const char *what, const char *since)
+static struct utsname this_kernel(void)
 {
     struct utsname system;
 
     if (uname(&system) < 0)
         die("uname");
+    return system;
+}
+
+bool lab_kernel_since(int major, int minor)
+{
+    struct utsname system = this_kernel();
+    char *end;
+    long its_major = strtol(system.release, &end, 10);
+    long its_minor = *end == '.' ? strtol(end + 1, NULL, 10) : 0;
+
+    return its_major > major || (its_major == major && its_minor >= minor);
+}
+
+void lab_not_here(const char *what, const char *since)
+{
+    struct utsname system = this_kernel();
+
     lab_not_allowed("%s is there since Linux %s; this is Linux %s", what, since, system.release);
 }
 

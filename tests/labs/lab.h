@@ -71,6 +71,10 @@ bool lab_try_set(const char *name, const char *value);
    one's own; says since when it would. */
 void lab_setting_not_here(const char *name) __attribute__((noreturn));
 
+/* Whether the kernel is at least of this version. Only for what cannot be tried: old kernels of
+   distributions have settings without what they set. */
+bool lab_kernel_since(int major, int minor);
+
 /* Makes the cable longer or shorter, in both directions. */
 void lab_delay(int64_t delay_ns);
 
