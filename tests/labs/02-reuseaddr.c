@@ -193,7 +193,7 @@ static void show_death(void)
 {
     int ended[2], connected[2], reset[2];
 
-    /* Debian's 5.10 has the setting, but nothing that looks at it. */
+    /* Debian's 5.10 takes the setting, and resets them all the same. */
     bool can_migrate = lab_kernel_since(5, 14) && lab_try_set("net.ipv4.tcp_migrate_req", "1");
     int settings = can_migrate ? 2 : 1;
 
