@@ -132,7 +132,7 @@ static void two_answers(const char *options, double *times)
 static void nodelay(void)
 {
     enum { AT_ONCE = 25 }; /* ms; a delayed ACK takes 40 */
-    double on[TRIES], off[TRIES];
+    double on[TRIES] = {0}, off[TRIES] = {0};
     bool on_at_once = false, off_at_once = true;
 
     /* On a busy machine anything may take its time: what does so again and again is no accident. */

@@ -74,8 +74,10 @@ static void a_line_too_long(void)
 
 /* 22 bytes in network order: a number, two letters, a long number, two short ones, a float. All
    but the letters have bytes that are letters too. */
-static const char record[22] = "abcdokABcdEFgh\x61\x62\xff\x63xyz\x01";
-static const char answer[22] = "abcdOKABcdEFgh\x61\x62\xff\x63xyz\x01";
+/* Bytes and no text: there is no zero at the end. */
+enum { RECORD = 22 };
+static const char record[RECORD] = "abcdokABcdEFgh\x61\x62\xff\x63xyz\x01";
+static const char answer[RECORD] = "abcdOKABcdEFgh\x61\x62\xff\x63xyz\x01";
 
 static void one_record(void)
 {
@@ -107,12 +109,10 @@ static void split_and_glued(void)
 {
     struct server *server = start("--handler record");
     int client = connect_to(server);
-    char three[66], answers[66];
+    char three[3 * RECORD];
 
-    for (size_t i = 0; i < 3; i++) {
-        memcpy(three + 22 * i, record, 22);
-        memcpy(answers + 22 * i, answer, 22);
-    }
+    for (size_t i = 0; i < sizeof three; i++)
+        three[i] = record[i % RECORD];
     did("sent 10 bytes of a record, then the other 12 and 30 more, then the last 14");
     send_bytes(client, three, 10, SOON);
     expect_silence(client,

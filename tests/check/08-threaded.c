@@ -119,7 +119,7 @@ static void nothing_left(void)
         close(client);
     }
     long after = resident_kib(server);
-    if (before > 0 && after > before + 5 * CLIENTS * 3) {
+    if (before > 0 && after > before + 15L * CLIENTS) {
         so("something stays with each client that has gone: a thread that is neither joined nor "
            "detached keeps its stack (pthread_detach), and what was allocated is to be freed");
         fail("%ld KiB of memory with 200 clients there, %ld KiB after 1000 more had come and gone",

@@ -90,7 +90,7 @@ static void bounded_memory(void)
     for (int i = 0; i < MUCH && part > 0; i++)
         sent += part = send_bytes(client, block, sizeof block, 0.3);
     long after = resident_kib(server);
-    if (before > 0 && after > before + 8 * 1024) {
+    if (before > 0 && after > before + 8L * 1024) {
         so("it goes on receiving from a client that does not read its answers, and keeps them all: "
            "while there is much to send to a client, do not receive from it");
         fail("%ld KiB more memory after it had sent %zu KiB", after - before, sent / 1024);

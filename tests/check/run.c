@@ -31,16 +31,12 @@ int check_port;
 
 static struct result *result; /* of the step in this process; its parent sees it */
 
-static void format_into(char *text, size_t size, const char *format, va_list arguments)
-{
-    vsnprintf(text, size, format, arguments);
-}
-
+/* The text of a function like printf, into a field of the result. */
 #define FORMAT_INTO(field)                                    \
     do {                                                      \
         va_list arguments;                                    \
         va_start(arguments, format);                          \
-        format_into(field, sizeof(field), format, arguments); \
+        vsnprintf((field), sizeof(field), format, arguments); \
         va_end(arguments);                                    \
     } while (0)
 

@@ -152,7 +152,7 @@ static void see_connection(const struct row *row, void *context)
 
 struct end server_end(const struct server *server, int client)
 {
-    struct sockaddr_in address;
+    struct sockaddr_in address = {.sin_family = AF_INET};
     socklen_t size = sizeof address;
     struct wanted wanted = {.port = (unsigned)server->port};
 
