@@ -7,7 +7,7 @@
 #
 # The programs of the first two run in qemu-user, which does what the processor does and hands
 # on the system calls: what they are told about a connection, this machine's kernel says. The
-# environment: TESTS, what pytest is to run.
+# environment: TESTS, what pytest is to run; nothing where it is empty.
 set -eu
 cd "$(dirname "$0")/../.."
 [ $# -gt 0 ] || set -- s390x arm64 i386 musl
@@ -86,12 +86,25 @@ wrap() {
     done
 }
 
-# Tests that say nothing there: those that look at a program with tools for this machine's
-# processor, and 3000 threads of a client, for whose stacks 32 bits have no room.
+# Tests that say nothing there. Tools for this machine's processor look at no other one's
+# programs, and for the stacks of 3000 threads 32 bits have no room. qemu-user has a name, a
+# memory and threads of its own, asks the kernel neither for TCP_INFO nor for MSG_FASTOPEN, and
+# what this machine has below /proc is in this machine's byte order.
 left_out_of() {
     case $1 in
-    musl) echo "none" ;;
-    *) echo "valgrind or system_calls or 3000_clients" ;;
+    musl) echo "nothing" ;;
+    i386) echo "valgrind or system_calls or 3000_clients" ;;
+    *)
+        echo "valgrind or system_calls or 3000_clients or who_has_the_port or backlog_above or" \
+            "how_many_wait or fastopen_takes or refused_connection_with_a_cookie or" \
+            "one_thread_and or 5000_clients or 10000_idle or not_read_either or every_loop"
+        ;;
+    esac
+}
+
+units_left_out_of() {
+    case $1 in
+    s390x | arm64) echo "--gtest_filter=-Holder.*Listener*:Limits.TheQueueOf*" ;;
     esac
 }
 
@@ -113,15 +126,18 @@ for name; do
         programs=build/$name/run
     fi
     if [ "$name" != musl ]; then
-        $emulator "build/$name/tests/unit/unit_tests" --gtest_brief=1 || status=1
+        # shellcheck disable=SC2046
+        $emulator "build/$name/tests/unit/unit_tests" --gtest_brief=1 \
+            $(units_left_out_of "$name") || status=1
     fi
     for record in tests/fuzz/corpus/*.txt; do
         target=${record##*/}
         $emulator "build/$name/tests/fuzz/${target%.txt}" "$record" || status=1
     done
+    tests=${TESTS-tests/integration/test_0*.py}
     # shellcheck disable=SC2086
-    sh tests/pytest.sh --build="$programs" -k "not ($(left_out_of "$name"))" \
-        ${TESTS:-tests/integration/test_0*.py} || status=1
+    [ -z "$tests" ] ||
+        sh tests/pytest.sh --build="$programs" -k "not ($(left_out_of "$name"))" $tests || status=1
     echo "$name: $(($(date +%s) - start)) s"
 done
 exit $status
