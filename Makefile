@@ -311,6 +311,12 @@ kernels:
 	@sh tests/kernels/kernels.sh $(VERSIONS)
 	@python3 -B tests/kernels/table.py
 
+##  make processors  build and test for s390x, arm64, i386, and with musl
+.PHONY: processors
+processors:
+	@sh tests/setup.sh processors
+	@sh tests/kernels/processors.sh $(NAMES)
+
 ##@read
 ##  make book       the chapters, sources and diffs as a site: build/book/index.html
 .PHONY: book

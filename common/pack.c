@@ -131,9 +131,10 @@ static int walk_code(struct walk *walk, struct pack_error *error)
         return 0;
     if (isdigit((unsigned char)*walk->next)) {
         for (count = 0; isdigit((unsigned char)*walk->next); walk->next++) {
-            count = count * 10 + (size_t)(*walk->next - '0');
-            if (count > LARGEST)
+            size_t digit = (size_t)(*walk->next - '0');
+            if (count > (LARGEST - digit) / 10) /* asked before: a size_t may have 32 bits */
                 return fail(error, "format: a count over %d", LARGEST);
+            count = count * 10 + digit;
         }
     }
     walk->code = find_code(*walk->next);

@@ -1,7 +1,8 @@
 #!/bin/sh
-# Sees that what a task needs is there: setup.sh tour|test|lint|fuzz|book|book-test. What is missing
-# is installed as packages where that is possible: by root, or by sudo where it asks nothing or
-# can ask on the terminal. Otherwise it prints the one command to type, and fails.
+# Sees that what a task needs is there: setup.sh TASK, and the task is tour, test, lint, book,
+# book-test, fuzz, kernels or processors. What is missing is installed as packages where that is
+# possible: by root, or by sudo where it asks nothing or can ask on the terminal. Otherwise it
+# prints the one command to type, and fails.
 #
 # setup.sh python prints a Python that has what the tests need, setup.sh book-python one that has
 # what the book needs; there may be several.
@@ -28,6 +29,21 @@ book_modules="sphinx, myst_parser, furo"
 # What is missing, in words; nothing where all is there.
 missing() {
     case $1 in
+    kernels)
+        for tool in debootstrap qemu-system-x86_64 busybox cpio mke2fs python3; do
+            has "$tool" || echo "$tool"
+        done
+        return
+        ;;
+    processors)
+        for compiler in s390x-linux-gnu-g++ aarch64-linux-gnu-g++ i686-linux-gnu-g++ musl-gcc; do
+            has "$compiler" || echo "$compiler"
+        done
+        has qemu-s390x && has qemu-aarch64 || echo "qemu-user"
+        [ -d /usr/src/googletest ] || echo "the sources of GoogleTest"
+        find_python "$test_modules" >/dev/null || echo "Python with pytest and hypothesis"
+        return
+        ;;
     book*)
         find_python "$book_modules" >/dev/null || echo "Python with Sphinx, MyST and Furo"
         [ "$1" = book ] || has chromium || has chromium-browser || echo "Chromium"
@@ -69,6 +85,17 @@ fedora="dnf install -y"
 arch="pacman -S --needed --noconfirm"
 alpine="apk add"
 case $1 in
+kernels)
+    debian="$debian --no-install-recommends debootstrap qemu-system-x86 busybox-static cpio"
+    debian="$debian e2fsprogs python3"
+    fedora= arch= alpine=
+    ;;
+processors)
+    debian="$debian --no-install-recommends g++-s390x-linux-gnu g++-aarch64-linux-gnu"
+    debian="$debian g++-i686-linux-gnu musl-tools qemu-user libgtest-dev python3-pytest"
+    debian="$debian python3-pytest-xdist python3-hypothesis"
+    fedora= arch= alpine=
+    ;;
 book*)
     debian="$debian python3-sphinx python3-myst-parser furo"
     fedora="$fedora python3-sphinx python3-myst-parser python3-furo"
@@ -132,9 +159,10 @@ book-python)
     find_python "$book_modules"
     exit
     ;;
-tour | test | lint | fuzz | book | book-test) ;;
+tour | test | lint | book | book-test | fuzz | kernels | processors) ;;
 *)
-    echo "usage: setup.sh tour|test|lint|fuzz|book|book-test|python|book-python" >&2
+    echo "usage: setup.sh tour|test|lint|book|book-test|fuzz|kernels|processors" >&2
+    echo "       setup.sh python|book-python" >&2
     exit 2
     ;;
 esac
@@ -161,11 +189,11 @@ elif [ -n "$command" ] && has sudo &&
 fi
 [ -z "$(missing "$1")" ] && exit 0
 [ -z "$tried" ] || echo "that did not help; still missing: $(missing_list "$1")" >&2
-cat >&2 <<END
-Type this once, as root or behind sudo, then 'make $goal' again:
-  Debian, Ubuntu:  $debian
-  Fedora:          $fedora
-  Arch:            $arch
-  Alpine:          $alpine
-END
+{
+    echo "Type this once, as root or behind sudo, then 'make $goal' again:"
+    echo "  Debian, Ubuntu:  $debian"
+    # What has Debian's kernels or compilers in it is for Debian alone.
+    [ -z "$fedora" ] || printf '  %s\n' "Fedora:          $fedora" "Arch:            $arch" \
+        "Alpine:          $alpine"
+} >&2
 exit 1

@@ -19,6 +19,21 @@ from pathlib import Path
 LIMIT = float(os.environ.get("TEST_LIMIT", "20"))
 
 
+# What a C library other than GNU's (musl) calls an error, and what the tests call it.
+OTHER_WORDS = {
+    "Address in use": "Address already in use",
+    "Message too large": "Message too long",
+    "No file descriptors available": "Too many open files",
+    "Operation timed out": "Connection timed out",
+}
+
+
+def in_gnu_words(text):
+    for other, gnu in OTHER_WORDS.items():
+        text = text.replace(other, gnu)
+    return text
+
+
 def wait_until(condition, what, limit=LIMIT):
     """Returns condition()'s first true answer; fails with `what` when none comes."""
     end = time.monotonic() + limit
@@ -60,7 +75,7 @@ class Server:
 
     @property
     def log(self):
-        return self.log_path.read_text(errors="replace")
+        return in_gnu_words(self.log_path.read_text(errors="replace"))
 
     def read_ready_line(self):
         """Waits for "listening on HOST:PORT"."""
@@ -150,7 +165,7 @@ def run(command, stdin=b"", limit=60):
         command,
         done.returncode,
         done.stdout,
-        done.stderr.decode(errors="replace"),
+        in_gnu_words(done.stderr.decode(errors="replace")),
         time.monotonic() - start,
     )
 

@@ -820,6 +820,7 @@ def counted(calls):
     text = calls.read_text(encoding="utf-8", errors="replace")
     counts = {}
     for name in re.findall(r"^(\w+)\(", text.partition("accept4(")[2], re.M):
+        name = {"epoll_pwait": "epoll_wait"}.get(name, name)  # by which other C libraries do it
         counts[name] = counts.get(name, 0) + 1
     return counts
 

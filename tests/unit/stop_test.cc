@@ -485,7 +485,7 @@ TEST(Stop, OtherSystemCallsAreNotInterrupted)
 
 TEST(Stop, AThreadThatCannotBeStartedEndsTheProgramWith1)
 {
-    const size_t too_much = (size_t)1 << 60;
+    const size_t too_much = SIZE_MAX / 4 * 3;
     pthread_attr_t attributes;
     pthread_attr_t before;
     size_t stack_size = 0;
