@@ -134,24 +134,42 @@ static void finish(FILE *file, const char *path)
         die("%s", path);
 }
 
+/* Makes the list, where there is none yet: all at once, as parts and other runs of this lab may be
+   at it too. */
+static void begin_list(const char *path)
+{
+    char draft[sizeof(struct lab_path) + 16], header[64];
+
+    if (access(path, F_OK) == 0)
+        return;
+    snprintf(draft, sizeof draft, "%s.%d", path, (int)getpid());
+    FILE *file = fopen(draft, "we");
+    if (file == NULL)
+        die("%s", draft);
+    list_header(header);
+    fputs(header, file);
+    finish(file, draft);
+    if (link(draft, path) < 0 && errno != EEXIST && rename(draft, path) < 0)
+        die("%s", path); /* some file systems have no links */
+    unlink(draft);
+}
+
 void lab_claim(const char *path)
 {
     struct lab_path list = list_path();
-    char header[64];
 
+    begin_list(list.text);
     if (is_own(path))
         return;
-    if (access(path, F_OK) == 0) {
+    /* Another run of this lab may have made both the file and its entry just now. */
+    if (access(path, F_OK) == 0 && !is_own(path)) {
         log_error("%s is not the lab's: move it away, or give another folder with --results", path);
         exit(EXIT_FAILURE);
     }
-    list_header(header);
-    bool first = access(list.text, F_OK) < 0; /* the list of the parts, before any of them runs */
     FILE *file = fopen(list.text, "ae");
     if (file == NULL)
         die("%s", list.text);
-    /* In one write(2) each: parts that run at the same time add to it too. */
-    fprintf(file, "%s%s\n", first ? header : "", name_of(path));
+    fprintf(file, "%s\n", name_of(path)); /* in one write(2), as others add to it too */
     finish(file, list.text);
 }
 
