@@ -45,7 +45,7 @@ static void show_stream(void)
     /* While another client is served, both come, and wait together. */
     struct program *silent = silent_client(server);
     int two = send_twice();
-    lab_say("  (and another, of the lab's own, that sends abc, then def, and waits for its turn)");
+    lab_say("  (another, of the lab's own, sends abc, then def, and waits for its turn)");
     for (int64_t start = clock_ns(); lab_unsent(two) > 0;)
         if (!lab_waits(start, 10))
             lab_fail("six bytes are not acknowledged");

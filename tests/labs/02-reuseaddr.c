@@ -253,16 +253,14 @@ static void use_up_ports(int first_port, bool bound, bool without_port, int coun
 
 static void show_ports(void)
 {
-    static const char *const what[] = {"connect", "bind to the address, connect",
-                                       "the same with IP_BIND_ADDRESS_NO_PORT"};
+    static const char *const what[] = {"connect", "bind, connect", "with IP_BIND_ADDRESS_NO_PORT"};
     int counts[3][SERVERS], error[3];
 
-    lab_say("the client has %d ports (net.ipv4.ip_local_port_range), and connects to two servers",
-            FEW_PORTS);
+    lab_say("the client has %d ports (net.ipv4.ip_local_port_range), and two servers", FEW_PORTS);
     server_start("02-reuseaddr", " ");
     lab_new_port();
     server_start("02-reuseaddr", " ");
-    lab_table("before each connection\tto the first\tto the second\tthen");
+    lab_table("each time\tfirst server\tsecond\tthen");
     for (int i = 0; i < 3; i++) {
         use_up_ports(40000 + 100 * i, i > 0, i == 2, counts[i], &error[i]);
         lab_row("%s\t%d\t%d\t%s", what[i], counts[i][0], counts[i][1],

@@ -490,7 +490,7 @@ static struct program *send_long_line(const char *stage)
 static void add_queue_row(const char *what, const struct queues *queues, const char *reply)
 {
     lab_row("%s\t%d\t%d\t%d\t%d\t%s", what, queues->unsent[HOST_CLIENT],
-            queues->unread[HOST_SERVER], queues->unsent[HOST_SERVER], queues->unread[HOST_CLIENT],
+            queues->unread[HOST_CLIENT], queues->unsent[HOST_SERVER], queues->unread[HOST_SERVER],
             reply);
 }
 
@@ -519,7 +519,7 @@ static void show_deadlock(void)
         empty = (struct queues){{0}, {0}};
         snprintf(reply[1], sizeof reply[1], "after %.2f s", seconds);
     }
-    lab_table("client\tits Send-Q\tserver's Recv-Q\tits Send-Q\tclient's Recv-Q\tthe reply");
+    lab_table("client\tits Send-Q\tRecv-Q\tserver's Send-Q\tRecv-Q\tthe reply");
     add_queue_row("04: sends first", &stuck, reply[0]);
     add_queue_row("05: both at once", &empty, reply[1]);
     lab_table_end();

@@ -88,8 +88,7 @@ static void show_nagle(void)
     lab_ladder(NULL, &(struct ladder){.title = "Nagle and a delayed ACK: the second write waits",
                                       .at_most = 14});
     double with = time_lines("--split on --nodelay on", false, "--split on --nodelay on");
-    double quick = time_lines("--split on --nodelay off, server: TCP_QUICKACK", true,
-                              "--split on --nodelay off");
+    double quick = time_lines("the first, and TCP_QUICKACK", true, "--split on --nodelay off");
     double whole = time_lines("--split off --nodelay off", false, "--split off --nodelay off");
     lab_table_end();
     bool seen = without > 20 && with < without / 5;

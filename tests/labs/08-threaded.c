@@ -228,7 +228,7 @@ static void show_limit(void)
     bool answered = false;
     for (int64_t start = clock_ns(); !answered && lab_waits(start, 10);)
         answered = has_reply(third);
-    lab_table("clients being served\tin the accept queue\tthe third has a reply");
+    lab_table("clients being served\taccept queue\tthe third has a reply");
     lab_row("2, the limit\t%d\t%s", waiting, early ? "yes" : "no");
     lab_row("2, one has left and the third come in\t%d\t%s", accept_queue(),
             answered ? "yes" : "no");

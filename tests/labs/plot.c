@@ -61,7 +61,7 @@ static void print_bars(void)
         if (points[i].y > 0)
             least = fmin(least, points[i].y);
     }
-    printf("\n    %s (%s: %s%s)\n", plot.title, plot.x, plot.y,
+    printf("\n    %s\n    (%s: %s%s)\n", plot.title, plot.x, plot.y,
            plot.log_y > 0 ? "; logarithmic bars" : "");
     for (int s = 0; s < series_count; s++) {
         const struct series *series = &all_series[s];

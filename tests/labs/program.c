@@ -17,7 +17,7 @@
 
 enum {
     MOST_PROGRAMS = 100,
-    MOST_SHOWN = 16, /* words of a command */
+    MOST_SHOWN = 12, /* words of a command */
     MOST_WORDS = 600,
     LIMIT = 20 /* seconds, far more than anything takes */
 };
