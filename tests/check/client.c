@@ -392,9 +392,11 @@ void expect(struct server *server, int client, const void *sent, size_t sent_siz
         skip("no memory");
     asked.reply = receive_bytes(client, came, answer_size, SOON);
     if (asked.reply.size == answer_size && asked.reply.ending == OPEN) {
-        ssize_t more = recv(client, came + answer_size, 4096, MSG_DONTWAIT);
-        if (more > 0)
-            asked.reply.size += (size_t)more;
+        /* What is wrong is shown with what comes behind it; what is right takes no more time. */
+        bool right = memcmp(came, answer, answer_size) == 0;
+        ssize_t more = right ? recv(client, came + answer_size, 4096, MSG_DONTWAIT)
+                             : (ssize_t)receive_bytes(client, came + answer_size, 4096, 0.2).size;
+        asked.reply.size += more > 0 ? (size_t)more : 0;
     }
     explain(&asked);
     answers[client % MOST_CLIENTS]++;
