@@ -125,12 +125,12 @@ long waiting(const struct server *server);
 
 /* A connection to the server, fails where there is none within 2 s. connect_begin only begins,
    connect_done says whether the handshake is over. */
-int connect_to(const struct server *server);
+int connect_to(struct server *server);
 int connect_begin(const struct server *server);
 bool connect_done(int client);
 
 /* A connection with a small receive buffer, so that a server soon cannot send any more. */
-int connect_small(const struct server *server);
+int connect_small(struct server *server);
 
 /* Sends all; returns how many bytes went in the time, and does not fail. */
 size_t send_bytes(int client, const void *bytes, size_t size, double seconds);

@@ -516,7 +516,7 @@ int main(int argc, char **argv)
     int port = given.port;
 //.
 //+ 01.0 01.1
-    printf("port %d, and nobody listens yet\n", port);
+    printf("port %d\n", port);
 //.
 
 //+ 01.0 09.1

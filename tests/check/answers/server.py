@@ -37,7 +37,7 @@ port = int(sys.argv[2]) if sys.argv[1:2] == ["--port"] else 9999
 port = given.port
 #.
 #+ 01.0 01.1
-print("port", port, "and nobody listens yet")
+print("port", port)
 #.
 
 #+ 04.1 09.1
