@@ -337,8 +337,8 @@ int main(int argc, char **argv)
     parse_options(argc, argv, options, NULL);
     prepare_threads();
     int listener = open_listener();
-    stop_on_signals(listener, grace);
     announce(listener);
+    stop_on_signals(listener, grace);
 
     for (;;) {
         struct sockaddr_in address;

@@ -283,7 +283,7 @@ static int answer(struct loop *loop, struct connection *connection)
         ack_at_once(client);
         ssize_t received = recv(client, bytes + held, MESSAGE_MAX - held, 0);
         if (received < 0)
-            return errno == EAGAIN ? 0 : -1;
+            return -1;
         log_bytes("received", bytes + held, (size_t)received);
         held += (size_t)received;
         size_t whole = whole_messages(bytes, held, received == 0);
@@ -295,7 +295,7 @@ static int answer(struct loop *loop, struct connection *connection)
         connection->ended = received == 0;
     }
     ssize_t sent = unsent > 0 ? send(client, bytes, unsent, MSG_NOSIGNAL) : 0;
-    if (sent < 0 && errno != EAGAIN)
+    if (sent < 0 && (errno != EAGAIN || connection->unsent > 0))
         return -1;
     if (sent > 0) {
         log_bytes("sent", bytes, (size_t)sent);
@@ -306,19 +306,18 @@ static int answer(struct loop *loop, struct connection *connection)
         free(connection->bytes);
         connection->bytes = NULL;
     } else if (connection->bytes == NULL) {
-        connection->bytes = malloc(MESSAGE_MAX);
-        if (connection->bytes == NULL)
+        if ((connection->bytes = malloc(MESSAGE_MAX)) == NULL)
             return -1;
         memcpy(connection->bytes, bytes, unsent + held);
     }
-    bool waited = connection->unsent > 0, waits = unsent > 0;
+    bool changed = (connection->unsent > 0) != (unsent > 0);
     connection->unsent = unsent;
     connection->held = held;
     errno = EMSGSIZE;
     if (held == MESSAGE_MAX)
         return -1;
-    uint32_t event = waits ? EPOLLOUT : EPOLLIN;
-    return waits == waited ? 0 : watch(loop, EPOLL_CTL_MOD, client, event, connection);
+    uint32_t event = unsent > 0 ? EPOLLOUT : EPOLLIN;
+    return changed ? watch(loop, EPOLL_CTL_MOD, client, event, connection) : 0;
 }
 
 static void close_connection(struct loop *loop, struct connection *connection, int result)
@@ -346,6 +345,8 @@ static void serve_client(struct loop *loop, struct connection *connection)
     log_about(connection->peer.text);
     int result = answer(loop, connection);
     log_about("");
+    if (result < 0 && errno == EAGAIN && connection->deadline > clock_seconds_since(0))
+        return;
     if (result < 0 || (connection->ended && connection->unsent == 0))
         close_connection(loop, connection, result);
     else if (timeout > 0)
@@ -371,8 +372,7 @@ static void accept_clients(struct loop *loop)
         }
         report_queue(loop->listener);
         log_info("%s connected", address_text(&address).text);
-        connection->client = client;
-        connection->peer = address_text(&address);
+        *connection = (struct connection){.client = client, .peer = address_text(&address)};
         connection->before = connection->after = connection;
         sign_of_life(loop, connection);
         set_state(loop, ++loop->count < max_clients ? ACCEPTING : FULL, accept_timeout);
@@ -387,7 +387,6 @@ static void accept_clients(struct loop *loop)
 static void begin_stop(struct loop *loop)
 {
     log_info("stopping");
-    watch(loop, EPOLL_CTL_DEL, stop_descriptor(), 0, NULL);
     accept_clients(loop);
     set_state(loop, STOPPING, fmax(grace, 1e-9)); /* 0 would be without end */
     close(loop->listener);
@@ -395,6 +394,7 @@ static void begin_stop(struct loop *loop)
         shutdown(c->client, SHUT_RD);
 }
 
+/* Who is overdue has a last turn: his event may wait behind the 256 that epoll_wait reports. */
 static void end_overdue(struct loop *loop, double now)
 {
     if (loop->deadline < now && loop->state == ACCEPTING)
@@ -403,9 +403,11 @@ static void end_overdue(struct loop *loop, double now)
         set_state(loop, ACCEPTING, accept_timeout);
     while (loop->count > 0 && fmin(loop->deadline, loop->ring.after->deadline) < now) {
         struct connection *overdue = loop->ring.after;
-        loop->ring.after = overdue->after; /* as it will be; clang-tidy does not see that */
         errno = EAGAIN;
-        close_connection(loop, overdue, -1);
+        if (loop->deadline < now)
+            close_connection(loop, overdue, -1);
+        else
+            serve_client(loop, overdue);
     }
 }
 
@@ -422,7 +424,6 @@ static void *run_loop(void *argument)
         double left = fmin(loop->deadline, loop->ring.after->deadline) - clock_seconds_since(0);
         int milliseconds = left < INFINITY ? (int)ceil(fmax(0, left) * 1000) : -1;
         int count = epoll_wait(loop->epoll, events, 256, milliseconds);
-        double now = clock_seconds_since(0);
         for (int i = 0; i < count; i++) {
             if (events[i].data.ptr == NULL)
                 begin_stop(loop);
@@ -431,8 +432,7 @@ static void *run_loop(void *argument)
             else
                 serve_client(loop, events[i].data.ptr);
         }
-        if (count >= 0) /* not EINTR */
-            end_overdue(loop, now);
+        end_overdue(loop, clock_seconds_since(0));
     }
     return NULL;
 }
@@ -451,7 +451,7 @@ int main(int argc, char **argv)
         loop->listener = open_listener();
         if ((loop->epoll = epoll_create1(0)) < 0 ||
             watch(loop, EPOLL_CTL_ADD, loop->listener, 0, NULL) < 0 ||
-            watch(loop, EPOLL_CTL_ADD, stop_descriptor(), EPOLLIN, NULL) < 0 ||
+            watch(loop, EPOLL_CTL_ADD, stop_descriptor(), EPOLLIN | EPOLLONESHOT, NULL) < 0 ||
             getsockname(loop->listener, (struct sockaddr *)&address, &size) < 0)
             die("epoll");
         port = ntohs(address.sin_port); /* of the others too: with --port 0 it is chosen once */
@@ -460,6 +460,7 @@ int main(int argc, char **argv)
             die("pthread_create");
     }
     announce(all->listener);
+    wake_on_signals();
     run_loop(all);
     for (struct loop *loop = all + 1; loop < all + loops; loop++)
         pthread_join(loop->thread, NULL);

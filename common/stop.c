@@ -179,14 +179,16 @@ static void tell_or_exit(int number)
 
 int stop_descriptor(void)
 {
+    if (stop_event < 0 && (stop_event = eventfd(0, EFD_CLOEXEC)) < 0)
+        die("eventfd");
+    return stop_event;
+}
+
+void wake_on_signals(void)
+{
     struct sigaction action = {.sa_handler = tell_or_exit, .sa_flags = SA_RESTART};
 
-    if (stop_event >= 0)
-        return stop_event;
-    stop_event = eventfd(0, EFD_CLOEXEC);
-    if (stop_event < 0)
-        die("eventfd");
+    stop_descriptor();
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
-    return stop_event;
 }

@@ -32,12 +32,13 @@ void exit_on_signals(void);
    inherit the blocked signals. It uses SIGUSR1. Exits with 1 if its thread cannot be started. */
 void stop_on_signals(int listener, double grace);
 
-/* For a server that waits with epoll(7): a descriptor that is readable from the first SIGINT or
-   SIGTERM on. Nobody reads it, so each thread that waits for it is told; the signals may come to
-   any of them. A second one ends the program at once, with status 0. The first call opens it,
-   and is to come before any other thread is started. Exits with 1 if that fails. Not to be mixed
-   with stop_on_signals(). */
+/* For a server that waits with epoll(7): from wake_on_signals() on, the first SIGINT or SIGTERM
+   makes this descriptor readable. Nobody reads it, so each thread that waits for it is told; the
+   signals may come to any of them. A second one ends the program at once, with status 0. The
+   first call of either opens it, and is to come before any other thread is started. Exits with 1
+   if that fails. Not to be mixed with stop_on_signals(). */
 int stop_descriptor(void);
+void wake_on_signals(void);
 
 /* True once a stop was asked for. */
 bool stop_requested(void);
