@@ -20,6 +20,7 @@
 #include <limits.h>
 #include <math.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -283,7 +284,7 @@ static int answer(struct loop *loop, struct connection *connection)
         ack_at_once(client);
         ssize_t received = recv(client, bytes + held, MESSAGE_MAX - held, 0);
         if (received < 0)
-            return -1;
+            return errno == EAGAIN ? 0 : -1;
         log_bytes("received", bytes + held, (size_t)received);
         held += (size_t)received;
         size_t whole = whole_messages(bytes, held, received == 0);
@@ -295,7 +296,7 @@ static int answer(struct loop *loop, struct connection *connection)
         connection->ended = received == 0;
     }
     ssize_t sent = unsent > 0 ? send(client, bytes, unsent, MSG_NOSIGNAL) : 0;
-    if (sent < 0 && (errno != EAGAIN || connection->unsent > 0))
+    if (sent < 0 && errno != EAGAIN)
         return -1;
     if (sent > 0) {
         log_bytes("sent", bytes, (size_t)sent);
@@ -310,23 +311,22 @@ static int answer(struct loop *loop, struct connection *connection)
             return -1;
         memcpy(connection->bytes, bytes, unsent + held);
     }
-    bool changed = (connection->unsent > 0) != (unsent > 0);
+    bool waited = connection->unsent > 0, waits = unsent > 0;
     connection->unsent = unsent;
     connection->held = held;
     errno = EMSGSIZE;
     if (held == MESSAGE_MAX)
         return -1;
-    uint32_t event = unsent > 0 ? EPOLLOUT : EPOLLIN;
-    return changed ? watch(loop, EPOLL_CTL_MOD, client, event, connection) : 0;
+    uint32_t event = waits ? EPOLLOUT : EPOLLIN;
+    return waits == waited ? 0 : watch(loop, EPOLL_CTL_MOD, client, event, connection);
 }
 
 static void close_connection(struct loop *loop, struct connection *connection, int result)
 {
     int client = connection->client;
-    bool stopped = result == 0 && loop->state == STOPPING;
 
     log_info("%s closed: %s", connection->peer.text,
-             stopped ? "server stops" : end_text(result).text);
+             result == 0 && loop->state == STOPPING ? "server stops" : end_text(result).text);
 
     /* Our half of the connection ends here, behind the last answer. */
     shutdown(client, SHUT_WR);
@@ -345,8 +345,6 @@ static void serve_client(struct loop *loop, struct connection *connection)
     log_about(connection->peer.text);
     int result = answer(loop, connection);
     log_about("");
-    if (result < 0 && errno == EAGAIN && connection->deadline > clock_seconds_since(0))
-        return;
     if (result < 0 || (connection->ended && connection->unsent == 0))
         close_connection(loop, connection, result);
     else if (timeout > 0)
@@ -394,7 +392,7 @@ static void begin_stop(struct loop *loop)
         shutdown(c->client, SHUT_RD);
 }
 
-/* Who is overdue has a last turn: his event may wait behind the 256 that epoll_wait reports. */
+/* Who is overdue may have an event, behind the 256 that were reported: then he has his turn. */
 static void end_overdue(struct loop *loop, double now)
 {
     if (loop->deadline < now && loop->state == ACCEPTING)
@@ -403,11 +401,12 @@ static void end_overdue(struct loop *loop, double now)
         set_state(loop, ACCEPTING, accept_timeout);
     while (loop->count > 0 && fmin(loop->deadline, loop->ring.after->deadline) < now) {
         struct connection *overdue = loop->ring.after;
+        struct pollfd event = {overdue->client, overdue->unsent > 0 ? POLLOUT : POLLIN, 0};
         errno = EAGAIN;
-        if (loop->deadline < now)
-            close_connection(loop, overdue, -1);
+        if (loop->deadline >= now && poll(&event, 1, 0) > 0)
+            sign_of_life(loop, overdue);
         else
-            serve_client(loop, overdue);
+            close_connection(loop, overdue, -1);
     }
 }
 
