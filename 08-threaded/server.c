@@ -337,8 +337,8 @@ int main(int argc, char **argv)
     parse_options(argc, argv, options, NULL);
     prepare_threads();
     int listener = open_listener();
-    announce(listener);
     stop_on_signals(listener, grace);
+    announce(listener);
 
     for (;;) {
         struct sockaddr_in address;

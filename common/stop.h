@@ -25,8 +25,9 @@ void exit_on_signals(void);
        the accept queue, and fails with EAGAIN when nobody is (once, it may be EINTR),
      - ends the receiving side of every connection under stop_watch(): what has come is still
        read, then recv(2) returns 0; a client that is idle is gone at once,
-     - and after grace seconds shuts down the connections that are still busy with an answer,
-       and the listener: who is still in its queue is reset.
+     - after grace seconds shuts down the connections that are still busy with an answer, and the
+       listener: who is still in its queue is reset,
+     - and a second later ends the program, with status 0, whatever it waits for.
    A second SIGINT or SIGTERM ends the program at once, with status 0.
    Call it once, from the thread that accepts, before any other thread is started: threads
    inherit the blocked signals. It uses SIGUSR1. Exits with 1 if its thread cannot be started. */

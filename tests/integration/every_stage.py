@@ -512,7 +512,7 @@ class EveryStage:
         """Nobody reads its stdout, and that is full."""
         with UnreadPipe() as stdout:
             stdout.fill()
-            command = [server_program, "--port", "0"]
+            command = [server_program, "--port", "0", *self.short_grace]
             server = subprocess.Popen(command, stdout=stdout.into, stderr=subprocess.PIPE)
             descriptors = Path(f"/proc/{server.pid}/fd")
             try:

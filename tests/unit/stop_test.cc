@@ -445,6 +445,19 @@ TEST(Stop, ASecondSignalEndsTheProgramAlsoAfterTheGrace)
     EXPECT_TRUE(exited(ended, 0));
 }
 
+TEST(Stop, SoonAfterTheGraceTheProgramEndsWhateverItWaitsFor)
+{
+    Ended ended = in_child([] {
+        Descriptor listener = loopback_listener();
+        stop_on_signals(listener, 0.1);
+        signal_myself(SIGTERM);
+        for (;;)
+            pause();
+    });
+
+    EXPECT_TRUE(exited(ended, 0));
+}
+
 /* A shell starts what it runs in the background with SIGINT ignored. */
 TEST(Stop, AnInterruptIsTakenEvenWhereItWasIgnored)
 {
