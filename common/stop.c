@@ -45,8 +45,10 @@ static void exit_now(int number)
 
 void exit_on_signals(void)
 {
+    sigset_t signals = stop_signals();
     struct sigaction action = {.sa_handler = exit_now};
 
+    pthread_sigmask(SIG_UNBLOCK, &signals, NULL);
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
 }

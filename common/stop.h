@@ -16,7 +16,8 @@ extern "C" {
 #endif
 
 /* From now on SIGINT and SIGTERM end the program at once with status 0, whatever it is doing;
-   the kernel closes its sockets (signal(7), _exit(2)). */
+   the kernel closes its sockets (signal(7), _exit(2)). Also where the program that started this
+   one had them ignored or blocked. */
 void exit_on_signals(void);
 
 /* From now on the first SIGINT or SIGTERM

@@ -590,6 +590,22 @@ TEST(Stop, ExitOnSignalsEndsTheProgramWith0)
     }
 }
 
+TEST(Stop, ExitOnSignalsTakesASignalThatWasBlocked)
+{
+    Ended ended = in_child([] {
+        sigset_t both;
+        sigemptyset(&both);
+        sigaddset(&both, SIGINT);
+        sigaddset(&both, SIGTERM);
+        sigprocmask(SIG_BLOCK, &both, nullptr);
+        exit_on_signals();
+        signal_myself(SIGTERM);
+        FAIL() << "still here";
+    });
+
+    EXPECT_TRUE(exited(ended, 0));
+}
+
 TEST(Stop, ExitOnSignalsEndsACallThatBlocks)
 {
     Ended ended = in_child([] {
