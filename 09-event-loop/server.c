@@ -260,7 +260,7 @@ static void set_state(struct loop *loop, enum state state, double seconds)
 }
 
 /* Puts a connection at the end of the ring: so the first has the next deadline, and none needs a
-   timer of its own. SO_RCVTIMEO would mean nothing to a call that never waits. */
+   timer of its own. SO_RCVTIMEO, though it is set, means nothing to a call that never waits. */
 static void sign_of_life(struct loop *loop, struct connection *connection)
 {
     connection->deadline = timeout > 0 ? clock_seconds_since(0) + timeout : INFINITY;
@@ -360,7 +360,7 @@ static void accept_clients(struct loop *loop)
         int client = accept4(loop->listener, (struct sockaddr *)&address, &size, SOCK_NONBLOCK);
         if (client < 0 && errno == EAGAIN)
             return;
-        struct connection *connection = client < 0 ? NULL : calloc(1, sizeof *connection);
+        struct connection *connection = client < 0 ? NULL : malloc(sizeof *connection);
         if (connection == NULL) {
             if (!accept_may_go_on())
                 set_state(loop, PAUSED, RETRY_SECONDS);
@@ -380,8 +380,8 @@ static void accept_clients(struct loop *loop)
     }
 }
 
-/* Closing the listener resets those in the accept queue, so they are let in first. SHUT_RD ends a
-   client's stream behind what has come: that is still received and answered. */
+/* Closing the listener resets those in the accept queue, so they are let in while there are places.
+   SHUT_RD ends a client's stream behind what has come: that is still received and answered. */
 static void begin_stop(struct loop *loop)
 {
     log_info("stopping");
