@@ -20,6 +20,7 @@
 #include <limits.h>
 #include <math.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -259,7 +260,7 @@ static void set_state(struct loop *loop, enum state state, double seconds)
 }
 
 /* Puts a connection at the end of the ring: so the first has the next deadline, and none needs a
-   timer of its own. SO_RCVTIMEO would mean nothing to a call that never waits. */
+   timer of its own. SO_RCVTIMEO, though it is set, means nothing to a call that never waits. */
 static void sign_of_life(struct loop *loop, struct connection *connection)
 {
     connection->deadline = timeout > 0 ? clock_seconds_since(0) + timeout : INFINITY;
@@ -306,8 +307,7 @@ static int answer(struct loop *loop, struct connection *connection)
         free(connection->bytes);
         connection->bytes = NULL;
     } else if (connection->bytes == NULL) {
-        connection->bytes = malloc(MESSAGE_MAX);
-        if (connection->bytes == NULL)
+        if ((connection->bytes = malloc(MESSAGE_MAX)) == NULL)
             return -1;
         memcpy(connection->bytes, bytes, unsent + held);
     }
@@ -324,10 +324,9 @@ static int answer(struct loop *loop, struct connection *connection)
 static void close_connection(struct loop *loop, struct connection *connection, int result)
 {
     int client = connection->client;
-    bool stopped = result == 0 && loop->state == STOPPING;
 
     log_info("%s closed: %s", connection->peer.text,
-             stopped ? "server stops" : end_text(result).text);
+             result == 0 && loop->state == STOPPING ? "server stops" : end_text(result).text);
 
     /* Our half of the connection ends here, behind the last answer. */
     shutdown(client, SHUT_WR);
@@ -361,7 +360,7 @@ static void accept_clients(struct loop *loop)
         int client = accept4(loop->listener, (struct sockaddr *)&address, &size, SOCK_NONBLOCK);
         if (client < 0 && errno == EAGAIN)
             return;
-        struct connection *connection = client < 0 ? NULL : calloc(1, sizeof *connection);
+        struct connection *connection = client < 0 ? NULL : malloc(sizeof *connection);
         if (connection == NULL) {
             if (!accept_may_go_on())
                 set_state(loop, PAUSED, RETRY_SECONDS);
@@ -371,8 +370,7 @@ static void accept_clients(struct loop *loop)
         }
         report_queue(loop->listener);
         log_info("%s connected", address_text(&address).text);
-        connection->client = client;
-        connection->peer = address_text(&address);
+        *connection = (struct connection){.client = client, .peer = address_text(&address)};
         connection->before = connection->after = connection;
         sign_of_life(loop, connection);
         set_state(loop, ++loop->count < max_clients ? ACCEPTING : FULL, accept_timeout);
@@ -382,12 +380,11 @@ static void accept_clients(struct loop *loop)
     }
 }
 
-/* Closing the listener resets those in the accept queue, so they are let in first. SHUT_RD ends a
-   client's stream behind what has come: that is still received and answered. */
+/* Closing the listener resets those in the accept queue, so they are let in while there are places.
+   SHUT_RD ends a client's stream behind what has come: that is still received and answered. */
 static void begin_stop(struct loop *loop)
 {
     log_info("stopping");
-    watch(loop, EPOLL_CTL_DEL, stop_descriptor(), 0, NULL);
     accept_clients(loop);
     set_state(loop, STOPPING, fmax(grace, 1e-9)); /* 0 would be without end */
     close(loop->listener);
@@ -395,6 +392,7 @@ static void begin_stop(struct loop *loop)
         shutdown(c->client, SHUT_RD);
 }
 
+/* Who is overdue may have an event, behind the 256 that were reported: then he has his turn. */
 static void end_overdue(struct loop *loop, double now)
 {
     if (loop->deadline < now && loop->state == ACCEPTING)
@@ -403,9 +401,12 @@ static void end_overdue(struct loop *loop, double now)
         set_state(loop, ACCEPTING, accept_timeout);
     while (loop->count > 0 && fmin(loop->deadline, loop->ring.after->deadline) < now) {
         struct connection *overdue = loop->ring.after;
-        loop->ring.after = overdue->after; /* as it will be; clang-tidy does not see that */
+        struct pollfd event = {overdue->client, overdue->unsent > 0 ? POLLOUT : POLLIN, 0};
         errno = EAGAIN;
-        close_connection(loop, overdue, -1);
+        if (loop->deadline >= now && poll(&event, 1, 0) > 0)
+            sign_of_life(loop, overdue);
+        else
+            close_connection(loop, overdue, -1);
     }
 }
 
@@ -422,7 +423,6 @@ static void *run_loop(void *argument)
         double left = fmin(loop->deadline, loop->ring.after->deadline) - clock_seconds_since(0);
         int milliseconds = left < INFINITY ? (int)ceil(fmax(0, left) * 1000) : -1;
         int count = epoll_wait(loop->epoll, events, 256, milliseconds);
-        double now = clock_seconds_since(0);
         for (int i = 0; i < count; i++) {
             if (events[i].data.ptr == NULL)
                 begin_stop(loop);
@@ -431,8 +431,7 @@ static void *run_loop(void *argument)
             else
                 serve_client(loop, events[i].data.ptr);
         }
-        if (count >= 0) /* not EINTR */
-            end_overdue(loop, now);
+        end_overdue(loop, clock_seconds_since(0));
     }
     return NULL;
 }
@@ -451,7 +450,7 @@ int main(int argc, char **argv)
         loop->listener = open_listener();
         if ((loop->epoll = epoll_create1(0)) < 0 ||
             watch(loop, EPOLL_CTL_ADD, loop->listener, 0, NULL) < 0 ||
-            watch(loop, EPOLL_CTL_ADD, stop_descriptor(), EPOLLIN, NULL) < 0 ||
+            watch(loop, EPOLL_CTL_ADD, stop_descriptor(), EPOLLIN | EPOLLONESHOT, NULL) < 0 ||
             getsockname(loop->listener, (struct sockaddr *)&address, &size) < 0)
             die("epoll");
         port = ntohs(address.sin_port); /* of the others too: with --port 0 it is chosen once */
@@ -460,6 +459,7 @@ int main(int argc, char **argv)
             die("pthread_create");
     }
     announce(all->listener);
+    wake_on_signals();
     run_loop(all);
     for (struct loop *loop = all + 1; loop < all + loops; loop++)
         pthread_join(loop->thread, NULL);

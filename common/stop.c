@@ -14,6 +14,8 @@
 #include "common/clock.h"
 #include "common/log.h"
 
+enum { LAST_WORDS = 1 /* seconds, for the program to end by itself */ };
+
 static int listener = -1;
 static double grace;
 static pthread_t accepting;
@@ -43,8 +45,10 @@ static void exit_now(int number)
 
 void exit_on_signals(void)
 {
+    sigset_t signals = stop_signals();
     struct sigaction action = {.sa_handler = exit_now};
 
+    pthread_sigmask(SIG_UNBLOCK, &signals, NULL);
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
 }
@@ -98,8 +102,7 @@ static void *stop_thread(void *unused)
     if (!signal_within(grace)) {
         shutdown(listener, SHUT_RD);
         shut_down_all(SHUT_RDWR);
-        while (sigwait(&signals, &number) != 0)
-            continue;
+        signal_within(LAST_WORDS);
     }
     exit_now(number);
     return NULL;
@@ -113,7 +116,8 @@ static void interrupt(int number)
 void stop_on_signals(int listening_socket, double grace_seconds)
 {
     sigset_t signals = stop_signals();
-    struct sigaction action = {.sa_handler = interrupt}; /* no SA_RESTART */
+    /* A restarted accept(2) finds O_NONBLOCK set; a write(2) goes on as if there was no signal. */
+    struct sigaction action = {.sa_handler = interrupt, .sa_flags = SA_RESTART};
     pthread_t thread;
 
     listener = listening_socket;
@@ -179,14 +183,16 @@ static void tell_or_exit(int number)
 
 int stop_descriptor(void)
 {
+    if (stop_event < 0 && (stop_event = eventfd(0, EFD_CLOEXEC)) < 0)
+        die("eventfd");
+    return stop_event;
+}
+
+void wake_on_signals(void)
+{
     struct sigaction action = {.sa_handler = tell_or_exit, .sa_flags = SA_RESTART};
 
-    if (stop_event >= 0)
-        return stop_event;
-    stop_event = eventfd(0, EFD_CLOEXEC);
-    if (stop_event < 0)
-        die("eventfd");
+    stop_descriptor();
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
-    return stop_event;
 }

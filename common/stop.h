@@ -16,7 +16,8 @@ extern "C" {
 #endif
 
 /* From now on SIGINT and SIGTERM end the program at once with status 0, whatever it is doing;
-   the kernel closes its sockets (signal(7), _exit(2)). */
+   the kernel closes its sockets (signal(7), _exit(2)). Also where the program that started this
+   one had them ignored or blocked. */
 void exit_on_signals(void);
 
 /* From now on the first SIGINT or SIGTERM
@@ -25,19 +26,21 @@ void exit_on_signals(void);
        the accept queue, and fails with EAGAIN when nobody is (once, it may be EINTR),
      - ends the receiving side of every connection under stop_watch(): what has come is still
        read, then recv(2) returns 0; a client that is idle is gone at once,
-     - and after grace seconds shuts down the connections that are still busy with an answer,
-       and the listener: who is still in its queue is reset.
+     - after grace seconds shuts down the connections that are still busy with an answer, and the
+       listener: who is still in its queue is reset,
+     - and a second later ends the program, with status 0, whatever it waits for.
    A second SIGINT or SIGTERM ends the program at once, with status 0.
    Call it once, from the thread that accepts, before any other thread is started: threads
    inherit the blocked signals. It uses SIGUSR1. Exits with 1 if its thread cannot be started. */
 void stop_on_signals(int listener, double grace);
 
-/* For a server that waits with epoll(7): a descriptor that is readable from the first SIGINT or
-   SIGTERM on. Nobody reads it, so each thread that waits for it is told; the signals may come to
-   any of them. A second one ends the program at once, with status 0. The first call opens it,
-   and is to come before any other thread is started. Exits with 1 if that fails. Not to be mixed
-   with stop_on_signals(). */
+/* For a server that waits with epoll(7): from wake_on_signals() on, the first SIGINT or SIGTERM
+   makes this descriptor readable. Nobody reads it, so each thread that waits for it is told; the
+   signals may come to any of them. A second one ends the program at once, with status 0. The
+   first call of either opens it, and is to come before any other thread is started. Exits with 1
+   if that fails. Not to be mixed with stop_on_signals(). */
 int stop_descriptor(void);
+void wake_on_signals(void);
 
 /* True once a stop was asked for. */
 bool stop_requested(void);

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 from course import LIMIT, check_exchange, is_closed, receive, receive_all, reset, run, wait_until
+from kernel import process_state
 
 # What is wrong with each command line, and the words that the message has to hold.
 BAD_SERVER_LINES = [
@@ -505,6 +506,24 @@ class EveryStage:
         status, seconds = start().stop(number)
         assert status == 0
         assert seconds < 1
+
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+    def test_a_stop_while_the_ready_line_cannot_be_printed(self, server_program, number):
+        """Nobody reads its stdout, and that is full."""
+        with UnreadPipe() as stdout:
+            stdout.fill()
+            command = [server_program, "--port", "0", *self.short_grace]
+            server = subprocess.Popen(command, stdout=stdout.into, stderr=subprocess.PIPE)
+            descriptors = Path(f"/proc/{server.pid}/fd")
+            try:
+                wait_until(lambda: len(list(descriptors.iterdir())) > 3, "a listener")
+                wait_until(lambda: process_state(server.pid) == "S", "a server that waits")
+                server.send_signal(number)
+                _, log = server.communicate(timeout=10)
+            finally:
+                server.kill()
+                server.wait()
+            assert server.returncode == 0, f"exit status {server.returncode}, its log: {log}"
 
     def test_a_stop_right_after_the_ready_line(self, start):
         for _ in range(20):

@@ -484,6 +484,24 @@ def test_an_event_that_waits_is_its_clients_and_nobody_elses(start):
 
 
 @pytest.mark.idea
+def test_more_who_are_late_than_one_call_reports(start):
+    """Whoever has sent is not silent, though the server sees some of them only with a later call
+    of epoll_wait."""
+    many = 300  # 256 with the first
+    server = start("-q", "--timeout", 2)
+    with clients_of(server, many) as connections:
+        with standing_still(server):
+            for connection in connections:
+                connection.sendall(b"late\n")
+            time.sleep(2.2)  # longer than the time-out
+        answered = 0
+        for connection in connections:
+            with contextlib.suppress(ConnectionError):
+                answered += receive(connection, 5) == b"late\n"
+    assert answered == many, f"{many} had sent before the server looked, {answered} were answered"
+
+
+@pytest.mark.idea
 def test_accept_times_out_again_and_again(start):
     server = start("--accept-timeout", 0.2)
     server.wait_log("accept timed out: no client for 0.2 s", times=3)

@@ -89,6 +89,10 @@ def test_hardly_a_line_of_the_stage_before_is_gone(before, stage, program):
     )
 
 
+def test_the_client_of_09_is_that_of_08():
+    assert source("09-event-loop", "client") == source("08-threaded", "client"), "carry the change"
+
+
 # The lines of stage 01, which a learner keeps in the head, and those that a later one may add.
 LINES = {"server": 110, "client": 120}
 ADDED = {"02": 16, "03": 25, "04": 36, "05": 14, "06": 46, "07": 75, "08": 95, "09": 230}

@@ -445,6 +445,19 @@ TEST(Stop, ASecondSignalEndsTheProgramAlsoAfterTheGrace)
     EXPECT_TRUE(exited(ended, 0));
 }
 
+TEST(Stop, SoonAfterTheGraceTheProgramEndsWhateverItWaitsFor)
+{
+    Ended ended = in_child([] {
+        Descriptor listener = loopback_listener();
+        stop_on_signals(listener, 0.1);
+        signal_myself(SIGTERM);
+        for (;;)
+            pause();
+    });
+
+    EXPECT_TRUE(exited(ended, 0));
+}
+
 /* A shell starts what it runs in the background with SIGINT ignored. */
 TEST(Stop, AnInterruptIsTakenEvenWhereItWasIgnored)
 {
@@ -577,6 +590,22 @@ TEST(Stop, ExitOnSignalsEndsTheProgramWith0)
     }
 }
 
+TEST(Stop, ExitOnSignalsTakesASignalThatWasBlocked)
+{
+    Ended ended = in_child([] {
+        sigset_t both;
+        sigemptyset(&both);
+        sigaddset(&both, SIGINT);
+        sigaddset(&both, SIGTERM);
+        sigprocmask(SIG_BLOCK, &both, nullptr);
+        exit_on_signals();
+        signal_myself(SIGTERM);
+        FAIL() << "still here";
+    });
+
+    EXPECT_TRUE(exited(ended, 0));
+}
+
 TEST(Stop, ExitOnSignalsEndsACallThatBlocks)
 {
     Ended ended = in_child([] {
@@ -599,6 +628,7 @@ TEST(Stop, TheDescriptorIsReadableFromTheSignalOn)
     for (int number : {SIGINT, SIGTERM}) {
         Ended ended = in_child([=] {
             int descriptor = stop_descriptor();
+            wake_on_signals();
             struct pollfd waiting = {descriptor, POLLIN, 0};
             EXPECT_EQ(poll(&waiting, 1, 0), 0);
             EXPECT_FALSE(stop_requested());
@@ -613,10 +643,23 @@ TEST(Stop, TheDescriptorIsReadableFromTheSignalOn)
     }
 }
 
+TEST(Stop, ASignalBeforeAnybodyIsToBeTold)
+{
+    Ended ended = in_child([] {
+        exit_on_signals();
+        stop_descriptor();
+        signal_myself(SIGTERM);
+        FAIL() << "still here";
+    });
+
+    EXPECT_TRUE(exited(ended, 0));
+}
+
 TEST(Stop, TheDescriptorIsToldOfInEveryThread)
 {
     Ended ended = in_child([] {
         int descriptor = stop_descriptor();
+        wake_on_signals();
         Thread first([=] { wait_for_event(descriptor, POLLIN); });
         Thread second([=] { wait_for_event(descriptor, POLLIN); });
         first.wait_until_asleep();
@@ -631,7 +674,7 @@ TEST(Stop, ASecondSignalEndsAProgramWithADescriptorAtOnce)
 {
     for (int number : {SIGINT, SIGTERM}) {
         Ended ended = in_child([=] {
-            stop_descriptor();
+            wake_on_signals();
             signal_myself(SIGTERM);
             signal_myself(number);
             FAIL() << "not ended by the second signal";
