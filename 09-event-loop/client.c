@@ -309,7 +309,7 @@ static int exchange_all(int server)
     while (*messages == NULL && (length = getline(&line, &room, stdin)) > 0)
         if (exchange(server, line, (size_t)length) < 0)
             return -1;
-    return ferror(stdin) ? failed("read stdin for") : 0;
+    return *messages == NULL && !feof(stdin) ? failed("read stdin for") : 0;
 }
 
 /* Nothing more will be sent; what the server has left to say still comes. As exchange(). */
