@@ -308,8 +308,8 @@ soak:
 .PHONY: kernels
 kernels:
 	@sh tests/setup.sh kernels
-	@sh tests/kernels/kernels.sh $(VERSIONS)
-	@python3 -B tests/kernels/table.py
+	@sh tests/kernels/kernels.sh $(VERSIONS); status=$$?; \
+	python3 -B tests/kernels/table.py && exit $$status
 
 ##  make processors  build and test for s390x, arm64, i386, and with musl
 .PHONY: processors

@@ -214,3 +214,12 @@ for version; do
     run_kernel "$version"
 done
 rm "$work/disk"
+for version; do
+    for task in $tasks; do
+        grep -q '^0 ' "$work/$version/results/$task.status" || {
+            echo "$version: make $task: build/kernels/$version/results/$task.txt says why"
+            status=1
+        }
+    done
+done
+exit ${status:-0}
