@@ -30,7 +30,7 @@
 #include "common/sysctl.h"
 #include "tests/labs/program.h"
 
-enum { NOT_SHOWN = 77, LONGEST_PART = 120, MOST_PARTS = 16, HEADING_LINES = 2 };
+enum { NOT_SHOWN = 77, LONGEST_PART = 180, MOST_PARTS = 16, HEADING_LINES = 2 };
 
 bool lab_quick = false;
 struct wire *lab_wire = NULL;

@@ -347,8 +347,8 @@ struct program *tool_run(const char *path, const char *format, ...)
     add_words(words, 1, text);
     struct program *tool = start(HOST_CLIENT, words, "tool", false);
     for (int64_t begin = clock_ns(); !program_ended(tool);)
-        if (!lab_waits(begin, 60))
-            lab_too_slow("%s did not end within a minute", path);
+        if (!lab_waits(begin, 120))
+            lab_too_slow("%s did not end within two minutes", path);
     return tool;
 }
 
