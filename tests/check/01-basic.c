@@ -77,20 +77,20 @@ static void late_reader(void)
     char *bytes = numbered(SIZE), *came = malloc(SIZE);
     size_t sent = 0, received = 0;
     struct reply reply = {0, OPEN};
-    int64_t moved = clock_ns();
+    struct limit limit = limit_of(SOON);
 
     if (came == NULL)
         skip("no memory");
     /* As much as goes without reading; then both, until all is through. */
     sent = send_bytes(client, bytes, SIZE, 0.3);
-    while (received < SIZE && reply.ending == OPEN && clock_seconds_since(moved) < SOON) {
+    while (received < SIZE && reply.ending == OPEN && time_left(&limit) > 0) {
         ssize_t part = sent < SIZE ? send(client, bytes + sent, SIZE - sent, MSG_NOSIGNAL) : 0;
         if (part > 0)
             sent += (size_t)part;
         reply = receive_bytes(client, came + received, SIZE - received, 0.01);
         received += reply.size;
         if (part > 0 || reply.size > 0)
-            moved = clock_ns();
+            limit = limit_of(SOON);
     }
     if (received == SIZE && memcmp(bytes, came, SIZE) == 0)
         return;

@@ -58,21 +58,33 @@ static void next_is_served(void)
 static void who_talks_stays(void)
 {
     struct server *server = start("--timeout 0.6");
-    int client = connect_to(server);
 
-    for (int i = 0; i < 6; i++) {
-        char letter = (char)('a' + i);
-        send_bytes(client, &letter, 1, SOON);
-        char came;
-        struct reply reply = receive_bytes(client, &came, 1, SOON);
-        if (reply.size != 1 || came != letter) {
-            so("the time is for one recv, and begins anew with each: it is not for the whole "
-               "connection");
-            fail("%.1f s after it came the client was closed, %d answers had come", 0.2 * i, i);
+    for (int try = 0; try < 3; try++) {
+        int client = connect_to(server), answers = 0;
+        double longest = 0;
+        int64_t last = clock_ns();
+        for (; answers < 6; answers++) {
+            char letter = (char)('a' + answers), came;
+            send_bytes(client, &letter, 1, SOON);
+            if (clock_seconds_since(last) > longest)
+                longest = clock_seconds_since(last);
+            last = clock_ns();
+            struct reply reply = receive_bytes(client, &came, 1, SOON);
+            if (reply.size != 1 || came != letter)
+                break;
+            nap(0.2);
         }
-        nap(0.2);
+        close(client);
+        if (answers == 6)
+            return;
+        if (longest > 0.4)
+            continue; /* it was not the server that was late */
+        so("the time is for one recv, and begins anew with each: it is not for the whole "
+           "connection");
+        fail("%.1f s after it came the client was closed, %d answers had come", 0.2 * answers,
+             answers);
     }
-    close(client);
+    skip("this machine is too busy to send a byte each 0.2 s");
 }
 
 static bool connection_is_over(struct server *server, int client)

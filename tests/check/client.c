@@ -80,6 +80,16 @@ static void report_end(struct server *server)
     fail("%s", how_it_ended(server));
 }
 
+/* Clients then are refused, or those reset that waited for accept. */
+static void report_closed_listener(const struct server *server)
+{
+    if (listeners(server) > 0)
+        return;
+    so("close(listener) was called, which comes after the last client, or never: after "
+       "close(client) the next accept needs it");
+    fail("the server runs, but it does not listen any more");
+}
+
 static int finish(struct server *server, int client)
 {
     struct pollfd ready = {.fd = client, .events = POLLOUT};
@@ -93,8 +103,8 @@ static int finish(struct server *server, int client)
     if (error != 0)
         report_end(server);
     if (error == ECONNREFUSED)
-        so("nobody listens on the port any more: is the listener closed after a client?");
-    else if (error == ETIMEDOUT && waiting(server) > 0)
+        report_closed_listener(server);
+    if (error == ETIMEDOUT && waiting(server) > 0)
         so("the queue of those who wait for accept is full: does it call accept again?");
     if (error != 0)
         fail("connect: %s", strerror(error));
@@ -338,6 +348,8 @@ static void explain(const struct asked *asked)
     if (came == wanted && same == wanted)
         return;
     report_end(asked->server);
+    if (asked->reply.ending != OPEN)
+        report_closed_listener(asked->server);
     if (same < came) {
         size_t zeros = 0;
         while (same + zeros < came && asked->came[same + zeros] == '\0')
@@ -370,9 +382,6 @@ static void explain(const struct asked *asked)
     if (cut_at_zero && came > 0)
         so("cut at the first zero byte: the length is not strlen, which stops there, but what "
            "recv returned");
-    else if (!has_ended(asked->server, 0.02) && listeners(asked->server) == 0)
-        so("nobody listens on the port any more, and whoever still waited for accept was reset: "
-           "close(listener) was called, which comes after the last client or never");
     else if (before > 0 && came == 0)
         so("it answered %s on this connection and closed it: one recv brings what has arrived by "
            "then. A loop goes on until recv returns 0",

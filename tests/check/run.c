@@ -58,6 +58,7 @@ void expected(const char *format, ...)
 static _Noreturn void leave(enum outcome outcome)
 {
     result->outcome = outcome;
+    result->delay = machine_delay() + waited_for_processor(getpid());
     end_servers();
     _exit(EXIT_SUCCESS);
 }
@@ -192,6 +193,7 @@ struct job {
     const struct step *row;
     pid_t pid;
     int64_t started;
+    int tries;
     struct result *result;
 };
 
@@ -215,6 +217,8 @@ static void begin(struct job *job)
     int port = private_network ? 9999 : free_port();
     pid_t parent = getpid();
 
+    *job->result = (struct result){.outcome = NOT_RUN};
+    job->tries++;
     fill_in(job->result->did, sizeof job->result->did, job->row->did, port);
     fill_in(job->result->expected, sizeof job->result->expected, job->row->expected, port);
     fflush(NULL);
@@ -267,8 +271,16 @@ static bool over(struct job *job)
     return true;
 }
 
-int run_steps(const char *command, int first_stage, int last_stage, bool all, step_done *done,
-              void *context)
+/* Whether a failure may be the machine's and not the server's: then it is tried again. */
+static bool doubtful(const struct job *job)
+{
+    enum { TRIES = 3 };
+
+    return job->result->outcome == FAILED && job->result->delay > 0.3 && job->tries < TRIES;
+}
+
+int run_steps(const char *command, int first_stage, int last_stage, int only, bool all,
+              step_done *done, void *context)
 {
     static struct job jobs[MOST];
     int count = 0, begun = 0, reported = 0, running = 0, failed = 0;
@@ -283,7 +295,9 @@ int run_steps(const char *command, int first_stage, int last_stage, bool all, st
     private_network = private_network_works();
     for (int stage = first_stage; stage <= last_stage; stage++)
         for (int step = 0; step < steps_of(stage); step++) {
-            jobs[count] = (struct job){stage, step, &stages[stage].steps[step], 0, 0, NULL};
+            if (only >= 0 && stage == last_stage && step != only)
+                continue;
+            jobs[count] = (struct job){stage, step, &stages[stage].steps[step], 0, 0, 0, NULL};
             jobs[count].result = &results[count];
             count++;
         }
@@ -293,8 +307,12 @@ int run_steps(const char *command, int first_stage, int last_stage, bool all, st
             running++;
         }
         for (int i = reported; i < begun; i++)
-            if (jobs[i].pid != 0 && over(&jobs[i]))
-                running--;
+            if (jobs[i].pid != 0 && over(&jobs[i])) {
+                if (doubtful(&jobs[i]))
+                    begin(&jobs[i]);
+                else
+                    running--;
+            }
         while (reported < begun && jobs[reported].pid == 0 && (all || failed == 0)) {
             failed += jobs[reported].result->outcome == FAILED;
             done(jobs[reported].stage, jobs[reported].step, jobs[reported].result, context);

@@ -290,7 +290,7 @@ long resident_kib(const struct server *server)
 
 /* Seconds that a process has waited for a processor, which is the machine's fault and not its own
    (the second number of schedstat, in ns). */
-static double delayed(int pid)
+double waited_for_processor(int pid)
 {
     char path[64];
     unsigned long long ran = 0, waited = 0;
@@ -310,8 +310,8 @@ double machine_delay(void)
     double longest = 0;
 
     for (int i = 0; i < count; i++)
-        if (!servers[i].ended && delayed(servers[i].pid) > longest)
-            longest = delayed(servers[i].pid);
+        if (!servers[i].ended && waited_for_processor(servers[i].pid) > longest)
+            longest = waited_for_processor(servers[i].pid);
     return longest;
 }
 

@@ -168,16 +168,22 @@ def check_answer(checker, check, folder, step, python, *more):
 
 @pytest.mark.parametrize("step", all_steps())
 def test_the_hints_up_to_a_step_make_it_pass(checker, check, tmp_path, step):
-    check_answer(checker, check, tmp_path, step, False, "--from", step[:2])
+    path = write_answer(checker, tmp_path, step, False)
+    only = ["--from", step[:2], "--only", step[3:]]
+    result = check("check", step[:2], "--source", path, *only)
+    assert result.stderr == "", result.stderr
+    assert result.returncode == 0, result.stdout
 
 
-@pytest.mark.parametrize("step", last_steps())
-def test_the_hints_up_to_a_stage_make_it_pass_in_python(checker, check, tmp_path, step):
-    check_answer(checker, check, tmp_path, step, True, "--from", step[:2])
-
-
+@pytest.mark.parametrize("step", last_steps()[:-2])
 @pytest.mark.parametrize("python", [False, True], ids=["c", "python"])
-@pytest.mark.parametrize("step", last_steps()[-2:])
+def test_the_hints_up_to_a_stage_make_it_pass(checker, check, tmp_path, step, python):
+    check_answer(checker, check, tmp_path, step, python, "--from", step[:2])
+
+
+@pytest.mark.parametrize(
+    "step, python", [("08.5", False), ("09.5", False), ("09.5", True)], ids=["08", "09", "09-python"]
+)
 def test_all_hints_put_in_are_a_server_that_passes_everything(
     checker, check, tmp_path, step, python
 ):
@@ -188,9 +194,8 @@ def test_all_hints_put_in_are_a_server_that_passes_everything(
 def test_the_third_hint_shows_the_lines(checker, check, tmp_path, python):
     """Failing at a step, the third hint has the lines that the next moment has."""
     check("start", "01", *python_flag(python))
-    for _ in range(10):
-        if check("check", "01").returncode == 0:
-            break
+    for _ in range(3):
+        assert check("check", "01").returncode == 1
         said = [check("hint", "01").stdout for _ in range(4)]
         assert "hint 1 of 3" in said[0] and "hint 2 of 3" in said[1] and "hint 3 of 3" in said[2]
         assert said[3] == said[2], "there is no fourth"
@@ -200,8 +205,6 @@ def test_the_third_hint_shows_the_lines(checker, check, tmp_path, python):
         path = write_answer(checker, tmp_path / "mine" / "01", step, python)
         lines = path.read_text(encoding="utf-8").splitlines()
         assert [line for line in shown if line not in lines] == []
-    else:
-        pytest.fail("the hints do not lead to the end of stage 01")
 
 
 # start, hint, compare, progress.
@@ -393,6 +396,7 @@ def mask(text):
     """What is another from run to run: process ids, paths, measured numbers."""
     text = text.replace(str(ROOT) + "/", "")
     text = re.sub(r"\b\d+ (KiB|threads|descriptors|segments)\b", r"N \1", text)
+    text = re.sub(r"from byte \d+ on", "from byte N on", text)
     text = re.sub(r"(window of|no more than) \d{4,} bytes", r"\1 N bytes", text)
     return re.sub(r"with the option, \d+ without", "with the option, N without", text)
 
