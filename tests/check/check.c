@@ -576,8 +576,8 @@ static int start_stage(int stage, bool python)
                      "given.port:\ngiven.py beside it reads all the options of the course.");
             else if (!changed)
                 puts("Put #include \"given.h\" below its includes, call read_options(argc, argv) "
-                     "first in main,\nand take the port from given.port: given.h beside it reads "
-                     "all the options of the course.");
+                     "first\nin main, and take the port from given.port: given.h beside it reads "
+                     "all the\noptions of the course.");
         } else if (usable) {
             copy_file(before.path, path);
             printf("%s is your own stage %02d.\n", path, base + 1);
@@ -591,7 +591,7 @@ static int start_stage(int stage, bool python)
             fclose(out);
             printf("%s is a stage %02d of ours%s; the options come from given.py.\n", path,
                    base + 1,
-                   before.there && before.python ? ", since yours does not pass all its steps"
+                   before.there && before.python ? ",\nsince yours does not pass all its steps"
                                                  : ", since there is none of yours in Python");
         } else {
             char from[128], next[128];
@@ -599,15 +599,15 @@ static int start_stage(int stage, bool python)
             snprintf(next, sizeof next, "%s/server.c", stages[stage].folder);
             write_course(from, next, path);
             printf("%s is the course's %s%s.\nIts option table has the options of %02d already; it "
-                   "uses common/ (and needs no given.h).\n",
+                   "uses common/, not given.h.\n",
                    path, from,
-                   before.there && !before.python ? ", since yours does not pass all its steps"
+                   before.there && !before.python ? ",\nsince yours does not pass all its steps"
                                                   : ", since there is none of yours",
                    number);
         }
     }
-    printf("Next: edit it, with 'WATCH=1 make check-%02d' in a second terminal; 'make hint-%02d' "
-           "helps.\n",
+    printf("Next: edit it, with 'WATCH=1 make check-%02d' in a second terminal.\n"
+           "'make hint-%02d' helps.\n",
            number, number);
     return EXIT_SUCCESS;
 }

@@ -283,8 +283,9 @@ static _Noreturn void explain_silence(const struct asked *asked)
             so("nobody accepts this client, and the server uses the processor all the time: is "
                "it in a loop that does not end when recv returns 0?");
         else
-            so("this client still waits for accept: is the server busy with an earlier client "
-               "that has gone, or has it left its loop?");
+            so("this client still waits for accept: the server is still with an earlier one, which "
+               "has gone, or has left its loop. recv returns 0 then, or -1: that has to end the "
+               "loop around recv, and close and the next accept come behind it");
     } else if (asked->reply.size + 1 == asked->wanted_size &&
                asked->wanted[asked->reply.size] == '\n')
         so("the '\\n' at the end is missing: is it taken off? Echo means the same bytes, all of "
@@ -387,7 +388,8 @@ static void explain(const struct asked *asked)
            "then. A loop goes on until recv returns 0",
            before == 1 ? "once" : "before");
     else if (came == 0)
-        so("it closed the connection without an answer: recv and send come before close");
+        so("it closed the connection without an answer: do recv and send come before close, and "
+           "is it the client's socket, not the listener, that recv is asked for?");
     else
         so("it received once and closed: one recv brings what has arrived by then, at most the "
            "size of its buffer. A loop goes on until recv returns 0");

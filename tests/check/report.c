@@ -240,7 +240,7 @@ void report_end(struct report *report)
 void report_unbuilt(struct report *report, const char *what)
 {
     if (report->form == FOR_READERS)
-        printf("\n%s does not compile: the first error above is the one to mend first.\n", what);
+        printf("\n%s does not compile.\nFix the first error above first.\n", what);
     else if (report->form == FOR_TAP)
         puts("Bail out! it does not compile");
     else

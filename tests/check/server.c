@@ -516,7 +516,8 @@ static _Noreturn void explain_no_listener(struct server *server)
         fail("it listens on port %d", swapped);
     }
     if (stray.count > 0) {
-        so("is the port the number that stands behind --port?");
+        so("is the port the number behind --port? And was bind called, and did it succeed? "
+           "Without an address listen takes a port that the kernel chooses");
         fail("it listens on port %u instead", stray.port);
     }
     int sockets = 0;
@@ -532,7 +533,7 @@ static _Noreturn void explain_no_listener(struct server *server)
         closedir(folder);
     if (sockets > 0)
         so("there is a socket, but it does not listen: does listen come after bind, and before "
-           "anything that waits?");
+           "anything that waits? And did each of these calls succeed (-1: perror says why)?");
     else
         so("the program has no socket yet: does it wait for something before it calls socket, "
            "bind and listen?");
