@@ -94,6 +94,8 @@ $(BUILD)/tests/unit/unit_tests: $(UNIT) $(WIRE) $(COMMON)
 # Fuzz targets: with libFuzzer behind them, or with what replays the inputs on record.
 FUZZERS := $(patsubst %.c,$(BUILD)/%,$(filter-out %/replay.c,$(wildcard tests/fuzz/*.c)))
 FUZZ_MAIN := $(if $(filter fuzzer,$(SANITIZE)),-fsanitize=fuzzer,$(BUILD)/tests/fuzz/replay.o)
+$(BUILD)/tests/fuzz/check: $(patsubst %.c,$(BUILD)/%.o,$(filter-out %/server.c %/check.c,\
+	$(wildcard tests/check/*.c)))
 $(BUILD)/tests/fuzz/proc: $(filter-out %/lab.o,$(LAB_PARTS))
 $(FUZZERS): $(BUILD)/%: $(BUILD)/%.o $(filter %.o,$(FUZZ_MAIN)) $(WIRE) $(COMMON)
 	$(CC) $(COMPILE) $(LDFLAGS) $^ $(filter-out %.o,$(FUZZ_MAIN)) -lm -o $@

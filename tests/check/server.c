@@ -125,7 +125,8 @@ static void each_socket(void (*see)(const struct row *row, void *context), struc
                        &timer, &expires, &row.inode) != 10)
                 continue;
             /* In tcp6 the last four bytes are the IPv4 address of a mapped one. */
-            row.local_address = strtoul(local + strlen(local) - 8, NULL, 16);
+            size_t digits = strlen(local);
+            row.local_address = strtoul(local + (digits > 8 ? digits - 8 : 0), NULL, 16);
             row.end = (struct end){true,
                                    (int)state,
                                    (long)unsent,

@@ -106,7 +106,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
     log_set_level(LOG_ERRORS);
     handler = bytes[0] % 4;
     /* Few streams are as long as a message may be, or a little less or more: they take time. */
-    size_t fill = bytes[1] < FEW ? 0 : LONGEST_LINE + ((size_t)bytes[1] - FEW) * FILL - 8 * FILL;
+    size_t fill =
+        bytes[1] < FEW ? 0 : LONGEST_LINE + ((size_t)bytes[1] - FEW) * FILL - (size_t)8 * FILL;
     memset(stream, 'x', fill);
     memcpy(stream + fill, bytes + HEADER, size - HEADER);
     stream_size = fill + size - HEADER;

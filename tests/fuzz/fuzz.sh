@@ -32,6 +32,8 @@ for data in sorted(files, key=lambda data: (len(data), data)):
 END
 }
 
+# A text is read as far as its end, and no further.
+export ASAN_OPTIONS=strict_string_checks=1
 status=0
 for target; do
     corpus=$build/corpus/$target record=tests/fuzz/corpus/$target.txt log=$build/$target.log

@@ -22,6 +22,7 @@ WORDS = {
     "slow": "the emulated machine is too slow to tell",
     "not here": "the kernel does not have what the part needs, or does not allow it; the note says what",
     "NOT SEEN": "the effect was looked for and missed",
+    "failed, no verdict": "the part did not come to its end",
 }
 
 
@@ -60,13 +61,14 @@ class Kernel:
         }
         slow = [why for why in said["not shown here"] if "too slow" in why]
         cells = ["seen"] if said["seen"] else []
-        for why in said["NOT SEEN"] + said["FAILED"]:
-            cells.append(f"**NOT SEEN** {notes.mark(why)}")
+        cells += [f"**NOT SEEN** {notes.mark(why)}" for why in said["NOT SEEN"]]
+        cells += [f"**failed** {notes.mark(why)}" for why in said["FAILED"]]
         cells += ["slow"] if slow else []
         for why in said["not shown here"]:
             if why not in slow:
-                cells.append(f"not here {notes.mark(why)}")
-        return "; ".join(cells) or "–"
+                cells.append(f"not here {notes.mark(why.partition('; this is Linux')[0])}")
+        # A part that takes too long is ended from outside.
+        return "; ".join(cells) or "**no verdict**"
 
     def tests(self):
         """{"unit" or "integration": (how many, skipped with their reasons, failed)}"""
