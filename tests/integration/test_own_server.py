@@ -25,8 +25,9 @@ while True:
 
 
 def run_tests(build, server, *arguments, limit="2"):
-    command = [sys.executable, "-B", "-m", "pytest", "-p", "no:cacheprovider", f"--build={build}"]
-    command += [f"--server={server}", *map(str, arguments)]
+    # An option with a blank in it, before the tests are known, is taken for one of their files.
+    command = [sys.executable, "-B", "-m", "pytest", "-p", "no:cacheprovider"]
+    command += [*map(str, arguments), f"--build={build}", f"--server={server}"]
     environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTEST_")}
     environment["TEST_LIMIT"] = limit
     return subprocess.run(
