@@ -211,9 +211,10 @@ up_to = $(foreach n,$(NUMBERS),$(if $(filter $n,$(firstword $(sort $1 $n))),$n))
 $(NUMBERS:%=test-%): test-%:
 	@sh tests/setup.sh test
 	@$(MAKE) --no-print-directory all
-	$(if $(SERVER),TEST_LIMIT=5) sh tests/pytest.sh --build=$(BUILD) \
-		--junitxml=$(BUILD)/test-$*.xml $(if $(SERVER),--server="$$SERVER") $(ARGS) \
-		$(patsubst %,tests/integration/test_%_*.py,$(if $(SERVER),$(call up_to,$*),$*))
+	$(if $(SERVER),TEST_LIMIT=5) sh tests/pytest.sh \
+		$(patsubst %,tests/integration/test_%_*.py,$(if $(SERVER),$(call up_to,$*),$*)) \
+		--build=$(BUILD) --junitxml=$(BUILD)/test-$*.xml $(ARGS) \
+		$(if $(SERVER),--server="$$SERVER")
 
 # ---- write it yourself ----
 
