@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "common/socket_option.h"
 #include "tests/check/check.h"
 #include "tests/check/peer.h"
 
