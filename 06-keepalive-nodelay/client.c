@@ -51,8 +51,7 @@ static const struct option_spec options[] = {
                   "open N connections, say nothing, hold them until SIGINT or SIGTERM"),
     OPTION_SECONDS("connect-timeout", &connect_timeout, "none", "SO_SNDTIMEO for connect"),
     OPTION_SECONDS("timeout", &timeout, "none",
-                   "SO_RCVTIMEO, SO_SNDTIMEO: how long each receive, also after the last message, "
-                   "and each send may wait"),
+                   "SO_RCVTIMEO, SO_SNDTIMEO: for each send and receive, to the end"),
     OPTION_INT_OR("syn-retries", &syn_retries, 1, 127, "net.ipv4.tcp_syn_retries",
                   "TCP_SYNCNT: how often an unanswered SYN is sent again"),
     OPTION_INT_OR("recv-buffer", &recv_buffer, 1, INT_MAX, "the kernel's", "SO_RCVBUF in bytes"),

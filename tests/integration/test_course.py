@@ -213,6 +213,13 @@ def test_nothing_to_carry(checkout):
     assert run(["git", "-C", checkout, "diff", "--quiet"]).status == 0
 
 
+@pytest.mark.parametrize("program", PROGRAMS)
+@pytest.mark.parametrize("stage", STAGES)
+def test_help_fits_a_terminal(build, stage, program):
+    _, text = help_of(build, stage, program)
+    assert not [line for line in text.splitlines() if len(line) > 80]
+
+
 # The house.
 
 

@@ -1113,7 +1113,9 @@ static void compare_guess(const struct part *which, double guess, const struct a
                'a' + (int)answer->value, which->choices[(int)answer->value]);
     else
         printf("  your guess: %g %s; measured: %.4g: %s\n", guess, which->unit, answer->value,
-               near ? "near" : "not near");
+               guess == answer->value ? "exactly"
+               : near                 ? "near"
+                                      : "not near");
     guesses++;
     near_guesses += near;
 }

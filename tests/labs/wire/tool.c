@@ -55,8 +55,7 @@ static const struct option_spec options[] = {
     OPTION_TEXT("svg", &svg, "file to draw the segments to in the end"),
     OPTION_SWITCH("ladder", &show_ladder, "draw the segments in the terminal in the end"),
     OPTION_SWITCH("watch", &watch,
-                  "draw each segment as it passes, in this terminal; without a COMMAND there is no "
-                  "shell here, and --join gives one for each host"),
+                  "draw each segment as it passes; the shells are then had by --join"),
     OPTION_INT_OR("join", &join, 1, INT_MAX, "a wire of its own",
                   "a shell, or the COMMAND, on a host of the wire with this process id"),
     OPTION_CHOICE("on", &side, sides, "with --join: which host"),
