@@ -81,10 +81,12 @@ static void report_end(struct server *server)
 }
 
 /* Clients then are refused, or those reset that waited for accept. */
-static void report_closed_listener(const struct server *server)
+static void report_closed_listener(struct server *server)
 {
     if (listeners(server) > 0)
         return;
+    if (has_ended(server, 1)) /* it was just about to */
+        report_end(server);
     so("close(listener) was called, which comes after the last client, or never: after "
        "close(client) the next accept needs it");
     fail("the server runs, but it does not listen any more");
