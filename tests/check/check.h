@@ -91,6 +91,10 @@ bool has_ended(struct server *server, double seconds);
 /* "ended with status 1; its last words: …", or "was ended by SIGPIPE". */
 const char *how_it_ended(struct server *server);
 
+/* Fails the step where the server ends by itself within so many seconds: that is told before any
+   other mistake. */
+void fail_if_ended(struct server *server, double seconds);
+
 /* Ends it with SIGTERM and waits; fails where it does not end in time. */
 void stop(struct server *server);
 

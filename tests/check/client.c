@@ -71,20 +71,20 @@ bool connect_done(int client)
            info.tcpi_state == TCP_ESTABLISHED;
 }
 
-/* One that has ended has no other mistake to be told first. */
-static void report_end(struct server *server)
+void fail_if_ended(struct server *server, double seconds)
 {
-    if (server->stopped || !has_ended(server, 0.1))
+    if (server->stopped || !has_ended(server, seconds))
         return;
     explain_end(server);
     fail("%s", how_it_ended(server));
 }
 
 /* Clients then are refused, or those reset that waited for accept. */
-static void report_closed_listener(const struct server *server)
+static void report_closed_listener(struct server *server)
 {
     if (listeners(server) > 0)
         return;
+    fail_if_ended(server, 1); /* it may be just about to */
     so("close(listener) was called, which comes after the last client, or never: after "
        "close(client) the next accept needs it");
     fail("the server runs, but it does not listen any more");
@@ -101,7 +101,7 @@ static int finish(struct server *server, int client)
     if (ready.revents != 0)
         getsockopt(client, SOL_SOCKET, SO_ERROR, &error, &size);
     if (error != 0)
-        report_end(server);
+        fail_if_ended(server, 0.1);
     if (error == ECONNREFUSED)
         report_closed_listener(server);
     if (error == ETIMEDOUT && waiting(server) > 0)
@@ -348,7 +348,7 @@ static void explain(const struct asked *asked)
     }
     if (came == wanted && same == wanted)
         return;
-    report_end(asked->server);
+    fail_if_ended(asked->server, 0.1);
     if (asked->reply.ending != OPEN)
         report_closed_listener(asked->server);
     if (same < came) {
