@@ -212,9 +212,31 @@ static void fill_in(char *text, size_t size, const char *from, int port)
     text[length] = '\0';
 }
 
+/* Whatever ends a step, its servers go with it, and all that these have forked. */
+static void break_off(int number)
+{
+    (void)number;
+    end_servers();
+    _exit(EXIT_FAILURE);
+}
+
+static void end_job(const struct job *job)
+{
+    int64_t start = clock_ns();
+
+    kill(job->pid, SIGTERM);
+    while (waitpid(job->pid, NULL, WNOHANG) == 0) {
+        if (clock_seconds_since(start) > 2)
+            kill(job->pid, SIGKILL);
+        nap(0.002);
+    }
+}
+
 static void begin(struct job *job)
 {
-    int port = private_network ? 9999 : free_port();
+    /* A server that does not look at --port has 9999 in it, most likely: one step takes another. */
+    bool another = job->stage == 0 && job->step == 1;
+    int port = !private_network ? free_port() : another ? 9998 : 9999;
     pid_t parent = getpid();
 
     *job->result = (struct result){.outcome = NOT_RUN};
@@ -231,11 +253,11 @@ static void begin(struct job *job)
     if (job->pid > 0)
         return;
     struct rlimit files;
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    signal(SIGINT, break_off);
+    signal(SIGTERM, break_off);
+    prctl(PR_SET_PDEATHSIG, SIGTERM);
     if (getppid() != parent)
         _exit(EXIT_FAILURE);
-    signal(SIGINT, SIG_DFL);
-    signal(SIGTERM, SIG_DFL);
     signal(SIGPIPE, SIG_IGN);
     /* What a learner's terminal allows is often 1024, and a step may open 1000 connections. */
     if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
@@ -257,8 +279,7 @@ static bool over(struct job *job)
     if (waitpid(job->pid, &status, WNOHANG) != job->pid) {
         if (clock_seconds_since(job->started) < STEP_LIMIT)
             return false;
-        kill(job->pid, SIGKILL);
-        waitpid(job->pid, &status, 0);
+        end_job(job);
         snprintf(job->result->saw, sizeof job->result->saw, "no end of it after %d s", STEP_LIMIT);
         job->result->outcome = FAILED;
     }
@@ -322,10 +343,8 @@ int run_steps(const char *command, int first_stage, int last_stage, int only, bo
     }
     /* Those behind the first failure have begun for nothing; their servers go with them. */
     for (int i = 0; i < begun; i++)
-        if (jobs[i].pid != 0) {
-            kill(jobs[i].pid, SIGKILL);
-            waitpid(jobs[i].pid, NULL, 0);
-        }
+        if (jobs[i].pid != 0)
+            end_job(&jobs[i]);
     munmap(results, MOST * sizeof *results);
     return failed;
 }

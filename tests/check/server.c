@@ -68,6 +68,7 @@ struct server *launch(const char *options)
         setpgid(0, 0);
         signal(SIGPIPE, SIG_DFL);
         signal(SIGINT, SIG_DFL);
+        signal(SIGTERM, SIG_DFL);
         dup2(nothing, STDIN_FILENO);
         dup2(server->output, STDOUT_FILENO);
         dup2(server->log, STDERR_FILENO);
@@ -595,8 +596,12 @@ void kill_server(struct server *server)
 void end_servers(void)
 {
     for (int i = 0; i < count; i++) {
+        if (servers[i].pid <= 0)
+            continue;
         kill(-servers[i].pid, SIGKILL);
-        if (!servers[i].ended)
+        if (!servers[i].ended) {
+            kill(servers[i].pid, SIGKILL); /* it may not have its group yet */
             waitpid(servers[i].pid, &servers[i].status, 0);
+        }
     }
 }
