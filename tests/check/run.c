@@ -191,10 +191,10 @@ int steps_of(int stage)
 struct job {
     int stage, step;
     const struct step *row;
-    pid_t pid;
     int64_t started;
-    int tries;
     struct result *result;
+    pid_t pid;
+    int tries;
 };
 
 /* {port} in a text of the table is the port. */
@@ -318,7 +318,7 @@ int run_steps(const char *command, int first_stage, int last_stage, int only, bo
         for (int step = 0; step < steps_of(stage); step++) {
             if (only >= 0 && stage == last_stage && step != only)
                 continue;
-            jobs[count] = (struct job){stage, step, &stages[stage].steps[step], 0, 0, 0, NULL};
+            jobs[count] = (struct job){stage, step, &stages[stage].steps[step], 0, NULL, 0, 0};
             jobs[count].result = &results[count];
             count++;
         }
