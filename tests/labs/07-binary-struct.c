@@ -163,7 +163,8 @@ static void show_cut_short(void)
     lab_table_end();
     lab_answer((double)received);
     lab_verdict(received == RECORD_SIZE && bytes == 10,
-                "the whole record is answered, and the rest is no record: it is dropped, and told");
+                "the whole record is answered, and the rest is no record: it is dropped, and the "
+                "log says so");
     lab_look("client$ printf 'ten bytes.' | nc -N 10.0.0.2 9999");
     close(client);
     program_stop(server);
