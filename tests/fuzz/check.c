@@ -53,7 +53,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
     assert(wanted.count >= 0);
     assert(cpu_seconds(&server) >= -1);
     resident_kib(&server);
-    assert(delayed(1) >= 0);
+    assert(waited_for_processor(1) >= 0);
 
     FILE *file = open_content("");
     while (file != NULL && fgets(line, sizeof line, file) != NULL)
