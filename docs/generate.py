@@ -726,6 +726,9 @@ def check():
 
 
 def main():
+    # A make that started this one must not lend its jobs to those that the chapters type.
+    for name in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL"):
+        os.environ.pop(name, None)
     if sys.argv[1:2] == ["--commands"]:
         commands_inside(Path(sys.argv[2]))
     elif sys.argv[1:] == ["--check"]:

@@ -87,7 +87,7 @@ def copy(tmp_path, only_ordinary_programs):
     # Only what the sources decide: the commands would take too long for each fault.
     for path in [tmp_path / "README.md", *tmp_path.glob("docs/*.md")]:
         text = path.read_text(encoding="utf-8")
-        text = re.sub(r"<!-- try\b.*?<!-- end -->", "", text, flags=re.S)
+        text = re.sub(r"<!-- (try|times)\b.*?<!-- end -->", "", text, flags=re.S)
         path.write_text(text, encoding="utf-8")
     return tmp_path
 

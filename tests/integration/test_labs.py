@@ -466,7 +466,7 @@ def cut_short(build, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "guess, verdict", [("22", "near"), ("32", "not near"), ("nonsense\n22", "near")]
+    "guess, verdict", [("22", "exactly"), ("32", "not near"), ("nonsense\n22", "exactly")]
 )
 def test_a_part_asks_before_it_tells(cut_short, guess, verdict):
     terminal = Terminal(cut_short)
@@ -477,7 +477,7 @@ def test_a_part_asks_before_it_tells(cut_short, guess, verdict):
     said, status = terminal.end()
     assert status == 0, said
     assert f"your guess: {guess[-2:]} bytes; measured: 22: {verdict}\n" in said
-    assert f"your guesses: {int(verdict == 'near')} of 1 were near\n" in said
+    assert f"your guesses: {int(verdict == 'exactly')} of 1 were near\n" in said
 
 
 @pytest.mark.parametrize("letter, near", [("b", 1), ("A", 0)])
