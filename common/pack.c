@@ -1,5 +1,6 @@
 #include "common/pack.h"
 
+#include <assert.h>
 #include <ctype.h>
 #include <errno.h>
 #include <inttypes.h>
@@ -226,6 +227,7 @@ static uint64_t load(const unsigned char *bytes, size_t size, bool big_endian)
 
 static int64_t least_signed(size_t size)
 {
+    assert(size > 0);
     return size == 8 ? INT64_MIN : -((int64_t)1 << (8 * size - 1));
 }
 

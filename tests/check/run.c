@@ -252,9 +252,10 @@ static void begin(struct job *job)
     }
     if (job->pid > 0)
         return;
+    struct sigaction ending = {.sa_handler = break_off};
     struct rlimit files;
-    signal(SIGINT, break_off);
-    signal(SIGTERM, break_off);
+    sigaction(SIGINT, &ending, NULL);
+    sigaction(SIGTERM, &ending, NULL);
     prctl(PR_SET_PDEATHSIG, SIGTERM);
     if (getppid() != parent)
         _exit(EXIT_FAILURE);
