@@ -217,7 +217,8 @@ def test_nothing_to_carry(checkout):
 @pytest.mark.parametrize("stage", STAGES)
 def test_help_fits_a_terminal(build, stage, program):
     _, text = help_of(build, stage, program)
-    assert not [line for line in text.splitlines() if len(line) > 80]
+    lines = text.splitlines()[1:]  # the first has the path, as it was typed
+    assert not [line for line in lines if len(line) > 80]
 
 
 # The house.
