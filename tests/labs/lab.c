@@ -977,7 +977,9 @@ static void print_fitting(const char *line, bool terminal)
     size_t size = strcspn(line, "\n");
     const char *dollar = strstr(line, "$ ");
     bool fits = width_of(line, size) <= COLUMNS;
-    bool command = dollar != NULL && (size_t)(dollar - line) == strcspn(line + 2, "$ ") + 2;
+    size_t indent = strspn(line, " ");
+    bool command =
+        dollar != NULL && (size_t)(dollar - line) == indent + strcspn(line + indent, "$ ");
 
     if (!fits && strncmp(line, look, strlen(look)) == 0) {
         print_break("  look yourself:", 4);
