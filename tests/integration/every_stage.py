@@ -508,8 +508,10 @@ class EveryStage:
         assert seconds < 1
 
     @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-    def test_a_stop_while_the_ready_line_cannot_be_printed(self, server_program, number):
+    def test_a_stop_while_the_ready_line_cannot_be_printed(self, build, server_program, number):
         """Nobody reads its stdout, and that is full."""
+        if build.name == "thread":
+            pytest.skip("the thread sanitizer holds a signal back while write(2) blocks")
         with UnreadPipe() as stdout:
             stdout.fill()
             command = [server_program, "--port", "0", *self.short_grace]
