@@ -225,6 +225,21 @@ class Background:
                 start_new_session=True,
             )
         self.first_line = self.process.stdout.readline().rstrip() if self.is_server else ""
+        if "/client" in command:
+            self.wait_for_its_socket()
+
+    def wait_for_its_socket(self):
+        """Until a client has sent its SYN: the next command may be another's, who is to come later."""
+        end = time.monotonic() + 5
+        while self.runs() and time.monotonic() < end:
+            rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+            sockets = {f"socket:[{row[9]}]" for row in rows if row[3] in ("01", "02")}
+            for link in Path("/proc").glob("[0-9]*/fd/*"):
+                with contextlib.suppress(OSError):
+                    if os.getsid(int(link.parts[2])) == self.process.pid:
+                        if os.readlink(link) in sockets:
+                            return
+            time.sleep(0.02)
 
     def news(self):
         """What it has logged since it was last asked; waits until it has nothing more to say, or
