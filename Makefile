@@ -201,7 +201,7 @@ unit: $(BUILD)/tests/unit/unit_tests $(FUZZERS)
 	@for target in $(FUZZERS); do \
 	$$target tests/fuzz/corpus/$${target##*/}.txt || exit 1; done
 
-integration: all experiments $(FAULTS)
+integration: all experiments $(FAULTS) $(BUILD)/tests/check/check
 	sh tests/pytest.sh --build=$(BUILD) --junitxml=$(BUILD)/integration.xml tests/integration
 
 ##  make test-03    the tests of stage 03; ARGS= is for pytest. All that the course asks of its own
