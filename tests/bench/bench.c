@@ -37,6 +37,7 @@ static const char *only = "";
 static int rounds = 5;
 static double round_seconds = 0.5;
 static int idle = 10000;
+static bool pin = true;
 
 static const struct option_spec options[] = {
     OPTION_TEXT("build", &build, "where the built programs are"),
@@ -44,6 +45,7 @@ static const struct option_spec options[] = {
     OPTION_INT("rounds", &rounds, 1, MOST_ROUNDS, "rounds of each server and load"),
     OPTION_SECONDS("round", &round_seconds, NULL, "how long a round is"),
     OPTION_INT("idle", &idle, 0, 20000, "idle connections to measure the memory with"),
+    OPTION_SWITCH("pin", &pin, "a processor for the server and one for the clients"),
     OPTION_END,
 };
 
@@ -459,8 +461,10 @@ int main(int argc, char **argv)
     parse_options(argc, argv, options, NULL);
     setvbuf(stdout, NULL, _IOLBF, 0);
     allow_sockets(LOAD_MOST);
-    choose_processors();
-    stay_on(clients_processor);
+    if (pin) {
+        choose_processors();
+        stay_on(clients_processor);
+    }
     start_all();
     if (last_stage() == NULL) {
         log_error("--only %s: no stage takes part", only);
