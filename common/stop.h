@@ -1,10 +1,11 @@
 /* stop: what SIGINT and SIGTERM do to a program: end it where it stands, or make a clean end.
  *
  * A flag that a signal handler sets and the server looks at before it blocks in accept(2) or
- * recv(2) has a hole: the signal may come just after the look. Neither way here has it. One
- * ends the program in the handler itself. For the other a thread of its own takes the signal
- * (sigwait(3)) and changes the sockets, so that no call on them can block any more: that is a
- * state, not an event, and it does not matter which of the two came first.
+ * recv(2) has a hole: the signal may come just after the look. None of the three ways here has
+ * it. One ends the program in the handler itself. For another a thread of its own takes the signal
+ * (sigwait(3)) and changes the sockets, so that no call on them can block any more; for the third
+ * a descriptor becomes readable, and stays so. Both are states, not events: it does not matter
+ * whether the signal or the call came first.
  */
 #ifndef COMMON_STOP_H
 #define COMMON_STOP_H
