@@ -110,13 +110,13 @@ $(BUILD)/tests/faults/faults.so: tests/faults/faults.c
 
 -include $(wildcard $(BUILD)/*/*.d $(BUILD)/tests/*/*.d $(BUILD)/tests/labs/wire/*.d)
 
-##  make doctor     does this machine have all that the course needs? It installs nothing
+##  make doctor     does this machine have what the course needs? Installs nothing
 .PHONY: doctor
 doctor:
 	@MAKE='$(MAKE)' BUILD='$(BUILD)' sh tests/doctor.sh
 
 ##@see
-##  make tour       see what each stage does, in under a minute: the labs in their quick form
+##  make tour       what each stage does, in under a minute: the labs in short
 .PHONY: tour
 tour:
 	@sh tests/setup.sh tour
@@ -124,14 +124,14 @@ tour:
 	@$(MAKE) --no-print-directory -s all experiments
 	@sh tests/tour.sh || [ $$? = 77 ]
 
-##  make lab-03     the experiments with stage 03; its tables and pictures go to build/labs/03/
+##  make lab-03     experiments with stage 03; tables, pictures: build/labs/03/
 .PHONY: $(NUMBERS:%=lab-%)
 $(NUMBERS:%=lab-%): lab-%:
 	@sh tests/setup.sh tour
 	@$(MAKE) --no-print-directory -s all experiments
 	@$(filter $(BUILD)/tests/labs/$*-%,$(LABS)) $(ARGS)
 
-##  make labs       all labs, and build/labs/index.html, a page with all that they found
+##  make labs       all labs, and build/labs/index.html with all that they found
 .PHONY: labs
 labs:
 	@sh tests/setup.sh tour
@@ -140,23 +140,23 @@ labs:
 	@sh tests/tour.sh full || [ $$? = 77 ]
 
 ##@maintain
-##  make docs       write the generated parts of docs/ and README.md, after running all labs
+##  make docs       run all labs, write the generated parts of docs/ and README.md
 .PHONY: docs docs-check
 docs: labs
 	@python3 docs/generate.py
 
-##  make docs-check fail where a generated part is stale, or a link or an anchor is dead
+##  make docs-check fail where a generated part is stale, a link or an anchor dead
 docs-check: all experiments
 	@python3 docs/generate.py --check
 
 ##@see
-##  make run-03     run the server of stage 03; options: make run-03 ARGS='--backlog 4'
+##  make run-03     its server; with options: make run-03 ARGS='--backlog 4'
 .PHONY: $(NUMBERS:%=run-%)
 $(NUMBERS:%=run-%): run-%: all
 	@exec $(BUILD)/$(filter $*-%,$(STAGES))/server $(ARGS)
 
 ##@read
-##  make diff-03    what stage 03 adds to stage 02; of any two stages: make diff-05-07
+##  make diff-03    what stage 03 adds to 02; of any two stages: make diff-05-07
 .PHONY: $(NUMBERS:%=diff-%)
 # 08 and 09 are two answers to what 07 leaves open, so both are held against 07.
 BEFORE_09 := 07
@@ -176,8 +176,8 @@ diff-$1-$2:
 endef
 $(foreach a,$(NUMBERS),$(foreach b,$(filter-out $a,$(NUMBERS)),$(eval $(call diff_of_two,$a,$b))))
 
-##  make try-03     a copy of stage 03 to change, build/try/03/server.c, and build; after
-##                  'make clean', or with PATCH=docs/exercises/03.diff, it is a new one
+##  make try-03     a copy of stage 03 to change and build: build/try/03/server.c;
+##                  a new one after 'make clean', or with PATCH=file.diff
 PATCH ?=
 .PHONY: $(NUMBERS:%=try-%)
 $(NUMBERS:%=try-%): try-%: $(COMMON)
@@ -189,7 +189,7 @@ $(NUMBERS:%=try-%): try-%: $(COMMON)
 			-o build/try/$*/$$program || exit 1; done
 
 ##@test
-##  make test       build and run all tests; SANITIZE=address or SANITIZE=thread with sanitizers
+##  make test       all tests; with sanitizers: SANITIZE=address, SANITIZE=thread
 .PHONY: test unit integration
 test:
 	@sh tests/setup.sh test
@@ -204,8 +204,8 @@ unit: $(BUILD)/tests/unit/unit_tests $(FUZZERS)
 integration: all experiments $(FAULTS) $(BUILD)/tests/check/check
 	sh tests/pytest.sh --build=$(BUILD) --junitxml=$(BUILD)/integration.xml tests/integration
 
-##  make test-03    the tests of stage 03; ARGS= is for pytest. All that the course asks of its own
-##                  server, asked of yours, the ideas of 01 to 03 first: SERVER='any command'
+##  make test-03    the tests of stage 03; ARGS= is for pytest; with SERVER=
+##                  'any command' all that the course asks of its own server
 .PHONY: $(NUMBERS:%=test-%)
 up_to = $(foreach n,$(NUMBERS),$(if $(filter $n,$(firstword $(sort $1 $n))),$n))
 $(NUMBERS:%=test-%): test-%:
@@ -231,7 +231,7 @@ CHECKED = $(if $(SERVER),--server "$$SERVER") $(if $(ALL),--all) $(if $(WATCH),-
 RUN_CHECK = $(MAKE) --no-print-directory -s $(CHECK) && BUILD='$(BUILD)' CC='$(CC)' $(CHECK)
 
 ##@write
-##  make start      a file to write your own server in: the first stage, or the next one
+##  make start      a file to write your own server in: stage 01, or the next one
 ##  make start-03   the same for stage 03; IN=python in Python
 .PHONY: start $(NUMBERS:%=start-%)
 start:
@@ -239,16 +239,17 @@ start:
 $(NUMBERS:%=start-%): start-%:
 	+@$(RUN_CHECK) start $* $(AS_PYTHON)
 
-##  make check      what your server does already, and the first thing that it does not
-##  make check-03   the same up to stage 03; WATCH=1 again at each save; ALL=1 goes on;
-##                  SERVER='any command' instead of your file; JUNIT=file and TAP=1 for machines
+##  make check      what your server does already, and the first thing it does not
+##  make check-03   the same up to stage 03; WATCH=1: again at each save; ALL=1:
+##                  past the first fault; SERVER='any command' instead of
+##                  your file; for machines: JUNIT=file, TAP=1
 .PHONY: check $(NUMBERS:%=check-%)
 check:
 	+@$(RUN_CHECK) check $(CHECKED)
 $(NUMBERS:%=check-%): check-%:
 	+@$(RUN_CHECK) check $* $(CHECKED)
 
-##  make hint       the next of three hints for the step that failed last; make hint-03
+##  make hint       the next of three hints for the step that failed; make hint-03
 .PHONY: hint $(NUMBERS:%=hint-%)
 hint:
 	+@$(RUN_CHECK) hint
@@ -275,20 +276,20 @@ check-all:
 	@BUILD='$(BUILD)' CC='$(CC)' sh tests/check/all.sh '$(CHECK)' '$(DIR)' '$(STAGE)'
 
 ##@maintain
-##  make wrong-servers  write the reports of tests/check/wrong/ anew, to read what has changed
+##  make wrong-servers  write the reports of tests/check/wrong/ anew
 .PHONY: wrong-servers
 wrong-servers: all $(CHECK)
 	RECORD=1 sh tests/pytest.sh --build=$(BUILD) tests/integration/test_check.py -k told_its_mistake
 
 ##@test
-##  make bench      08 and 09 beside bare loops, Node, asyncio; their memory; how exact the wire is
+##  make bench      08 and 09 beside bare loops, Node, asyncio; memory; the wire
 .PHONY: bench
 bench: all experiments $(BUILD)/tests/bench/wire
 	@$(BUILD)/tests/bench/wire || [ $$? = 77 ]
 	@$(BUILD)/tests/bench/bench $(ARGS)
 
 ##@maintain
-##  make fuzz       a million inputs that clang's libFuzzer thinks up for each target; RUNS=N
+##  make fuzz       a million inputs from libFuzzer for each target; RUNS=N
 .PHONY: fuzz fuzzers
 RUNS ?= 1000000
 fuzz:
@@ -297,7 +298,7 @@ fuzz:
 	@sh tests/fuzz/fuzz.sh $(RUNS) $(TARGETS)
 fuzzers: $(FUZZERS)
 
-##  make soak       rude and honest clients against 08 and 09, with sanitizers, for MINUTES=10
+##  make soak       rude and honest clients at 08 and 09, sanitizers, MINUTES=10
 .PHONY: soak
 MINUTES ?= 10
 soak:
@@ -307,7 +308,7 @@ soak:
 	$$(sh tests/setup.sh python) -B tests/soak/soak.py build/$$sanitizer \
 		$$(awk 'BEGIN { print $(MINUTES) / 2 }') || exit 1; done
 
-##  make kernels    tour, labs and tests on Debian's kernels 5.10, 6.1, 6.12, in qemu; as root
+##  make kernels    tour, labs, tests on kernels 5.10, 6.1, 6.12, in qemu; as root
 .PHONY: kernels
 kernels:
 	@sh tests/setup.sh kernels
@@ -321,7 +322,7 @@ processors:
 	@sh tests/kernels/processors.sh $(NAMES)
 
 ##@read
-##  make book       the chapters, sources and diffs as a site: build/book/index.html
+##  make book       chapters, sources and diffs as a site: build/book/index.html
 .PHONY: book
 book:
 	@sh tests/setup.sh book
@@ -332,7 +333,7 @@ C_FILES = $(wildcard common/*.[ch] */server.c */client.c tests/*/*.[ch] tests/la
 CXX_FILES = $(wildcard tests/unit/*.cc)
 
 ##@maintain
-##  make carry FROM=03  merge what changed in stage 03 since the last commit into the later ones
+##  make carry FROM=03  merge what changed in stage 03 into the later stages
 .PHONY: carry
 carry:
 	@sh tests/carry.sh '$(FROM)'
@@ -342,7 +343,7 @@ carry:
 format:
 	clang-format -i $(C_FILES) $(CXX_FILES)
 
-##  make lint       gcc and clang with warnings as errors, clang-format, clang-tidy, cppcheck
+##  make lint       gcc and clang with -Werror, clang-format, clang-tidy, cppcheck
 .PHONY: lint
 lint:
 	@sh tests/setup.sh lint

@@ -221,6 +221,11 @@ def test_help_fits_a_terminal(build, stage, program):
     assert not [line for line in lines if len(line) > 80]
 
 
+def test_the_list_of_commands_fits_a_terminal():
+    lines = run(["make", "-C", ROOT, "--no-print-directory", "help"]).out.decode().splitlines()
+    assert len(lines) > 20 and not [line for line in lines if len(line) > 80]
+
+
 # The house.
 
 
