@@ -3,6 +3,7 @@
 import os
 import shlex
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,9 @@ def command_of(server):
 
 
 def pytest_configure(config):
+    # A shell starts what is to run in the background with SIGINT ignored, and its children inherit
+    # that; some tests are about Ctrl-C.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     config.addinivalue_line("markers", "idea: what is new in the stage; the one before fails it")
     server = config.getoption("server")
     if server:
