@@ -54,6 +54,8 @@ def put_in_place(program, script):
 @pytest.mark.parametrize("part", ["price", "slow-reader", "loops"])
 def test_the_part_sees_its_effect(lab, part):
     result = lab("--part", part)
+    if result.status == 77:
+        pytest.skip(re.findall("not shown here: (.*)", result.out.decode())[-1])
     assert result.status == 0, result.report()
     assert "seen: " in result.out.decode()
     assert "NOT SEEN" not in result.out.decode()
