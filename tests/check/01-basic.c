@@ -12,13 +12,11 @@
 static void starts_and_listens(void)
 {
     struct server *server = start("");
-    int client = connect_to(server);
 
-    if (has_ended(server, 0.1)) {
-        so("main came to its end: after listen comes a loop around accept");
-        fail("it listened, and then %s", how_it_ended(server));
-    }
-    close(client);
+    /* Whether it was seen to listen before it ended is a matter of the moment. */
+    if (has_ended(server, 0.1))
+        explain_no_listener(server);
+    close(connect_to(server));
 }
 
 static void echoes(void)
@@ -92,8 +90,12 @@ static void late_reader(void)
         if (part > 0 || reply.size > 0)
             limit = limit_of(SOON);
     }
-    if (received == SIZE && memcmp(bytes, came, SIZE) == 0)
+    if (received == SIZE && memcmp(bytes, came, SIZE) == 0) {
+        free(bytes);
+        free(came);
+        close(client);
         return;
+    }
     size_t same = 0;
     while (same < received && bytes[same] == came[same])
         same++;
@@ -144,6 +146,8 @@ static void half_close(void)
         so("close comes before all is received");
         fail("all came back, then the connection was reset");
     }
+    free(bytes);
+    free(came);
     close(client);
 }
 
@@ -249,10 +253,9 @@ const struct step steps_01[] = {
      "a listening socket on port {port} within 2 s, and a server that stays",
      READ,
      {"Which calls turn a program into a server that can be reached? There are three of them "
-      "before "
-      "the first client comes, and one in a loop.",
-      "socket(2), bind(2) with 127.0.0.1 and htons(port), listen(2), then accept(2) in a loop that "
-      "never ends; each comment of the skeleton is the place of one."},
+      "before the first client comes, and one in a loop.",
+      "socket(2), bind(2) with 127.0.0.1 and the port (in C: htons(port)), listen(2), then "
+      "accept(2) in a loop that never ends; each comment of the skeleton is the place of one."},
      NULL,
      starts_and_listens},
     {"it sends back what a client sends",

@@ -25,7 +25,7 @@ static void restarts_at_once(void)
 
     leave_behind(server);
     server = launch("");
-    if (listens(server, SOON)) {
+    if (listens(server, 1, SOON)) {
         int client = connect_to(server);
         exchange(server, client, "x", 1);
         close(client);
@@ -44,7 +44,7 @@ static void off_means_off(void)
 
     leave_behind(server);
     server = launch("--reuse-addr off");
-    if (!listens(server, 0.5))
+    if (!listens(server, 1, SOON))
         return;
     so("is the value that --reuse-addr had (given.reuse_addr) what setsockopt is given? And "
        "SO_REUSEPORT, if it is set, would let it in as well");
@@ -57,9 +57,7 @@ static void shares_the_port(void)
 
     did("started two servers with --reuse-port on");
     expected("both listen");
-    WITHIN (SOON, listeners(first) > 1 || has_ended(second, 0))
-        nap(0.02);
-    if (listeners(first) < 2) {
+    if (!listens(second, 2, SOON)) {
         so("SO_REUSEPORT has to be set on both listeners, before bind");
         if (has_ended(second, 0))
             fail("the second start failed: %s", how_it_ended(second));
@@ -69,9 +67,9 @@ static void shares_the_port(void)
     kill_server(second);
     did("started two servers without the option");
     expected("the first listens, the second is refused");
-    first = start("");
+    start("");
     second = launch("");
-    if (!has_ended(second, 0.5) && listeners(first) > 1) {
+    if (listens(second, 2, SOON)) {
         so("SO_REUSEPORT is set although nobody asked for it: two copies then run side by side, "
            "and neither says so. It is for --reuse-port on alone");
         fail("both listen, each gets a part of the clients");

@@ -35,7 +35,11 @@ static void read_answer(bool python)
             from = 0;
             until = ALWAYS;
         } else if (count < MOST_LINES) {
-            lines[count++] = (struct line){strdup(text), from, until};
+            lines[count] = (struct line){strdup(text), from, until};
+            if (lines[count++].text == NULL) {
+                perror("strdup");
+                exit(EXIT_FAILURE);
+            }
         }
     }
     fclose(file);
@@ -98,6 +102,10 @@ char *answer_part(bool python, int moment, bool come)
     size_t size = 0;
     FILE *file = open_memstream(&text, &size);
 
+    if (file == NULL) {
+        perror("open_memstream");
+        exit(EXIT_FAILURE);
+    }
     read_answer(python);
     for (int i = 0; i < count; i++)
         if ((come ? lines[i].from : lines[i].until) == moment)

@@ -81,9 +81,11 @@ struct server *start(const char *options);
 /* The same for a server that serves one client at a time: from 08 on it has to be told so. */
 struct server *start_one_at_a_time(const char *options);
 
-/* The same without a failure: whether it listens is told by listens(). */
+/* The same without a failure: whether it listens is told by listens(), which waits until its port
+   has so many listeners, and explain_no_listener() fails the step. */
 struct server *launch(const char *options);
-bool listens(struct server *server, double seconds);
+bool listens(struct server *server, int wanted, double seconds);
+_Noreturn void explain_no_listener(struct server *server);
 
 /* Whether it has ended; waits for that, for so many seconds at most. */
 bool has_ended(struct server *server, double seconds);

@@ -102,7 +102,7 @@ static int finish(struct server *server, int client)
         getsockopt(client, SOL_SOCKET, SO_ERROR, &error, &size);
     if (error != 0)
         fail_if_ended(server, 0.1);
-    if (error == ECONNREFUSED)
+    if (error == ECONNREFUSED || error == ECONNRESET)
         report_closed_listener(server);
     if (error == ETIMEDOUT && waiting(server) > 0)
         so("the queue of those who wait for accept is full: does it call accept again?");

@@ -59,6 +59,7 @@ static _Noreturn void leave(enum outcome outcome)
 {
     result->outcome = outcome;
     result->delay = machine_delay() + waited_for_processor(getpid());
+    result->used = most_used();
     end_servers();
     _exit(EXIT_SUCCESS);
 }
@@ -293,12 +294,15 @@ static bool over(struct job *job)
     return true;
 }
 
-/* Whether a failure may be the machine's and not the server's: then it is tried again. */
+/* Whether a failure may be the machine's and not the server's: then it is tried again. Servers that
+   keep the processors busy, four at a time, have to wait as well, but then it is their own fault.
+ */
 static bool doubtful(const struct job *job)
 {
     enum { TRIES = 3 };
 
-    return job->result->outcome == FAILED && job->result->delay > 0.3 && job->tries < TRIES;
+    return job->result->outcome == FAILED && job->result->delay > 0.3 &&
+           job->result->delay > 2 * job->result->used && job->tries < TRIES;
 }
 
 int run_steps(const char *command, int first_stage, int last_stage, int only, bool all,

@@ -10,6 +10,7 @@ struct result {
     enum outcome outcome;
     double seconds; /* that it took */
     double delay;   /* of these its process and its server waited for a processor */
+    double used;    /* and so long its server had one */
     char did[600], expected[600], saw[1400], so[600]; /* saw is the reason of a skip */
 };
 
@@ -30,6 +31,7 @@ extern int check_port;
 
 void end_servers(void);
 double waited_for_processor(int pid);
+double most_used(void);
 void explain_end(struct server *server);
 struct server *server_that_ended(void);
 bool server_printed(const struct server *server, const char *bytes, size_t size);

@@ -3,6 +3,9 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/inet_diag.h>
+#include <linux/netlink.h>
+#include <linux/sock_diag.h>
 #include <netinet/in.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -141,6 +144,77 @@ static void each_socket(void (*see)(const struct row *row, void *context), struc
     }
 }
 
+/* Reads what sock_diag(7) answers; false where it answers that it cannot, or of one socket that
+   there is none. */
+static bool read_diag(int diag, bool all, void (*see)(const struct row *row, void *context),
+                      struct wanted *context)
+{
+    _Alignas(struct nlmsghdr) char bytes[8192];
+
+    do {
+        ssize_t received = recv(diag, bytes, sizeof bytes, 0);
+        if (received <= 0)
+            return false;
+        size_t left = (size_t)received;
+        for (struct nlmsghdr *message = (struct nlmsghdr *)bytes; NLMSG_OK(message, left);
+             message = NLMSG_NEXT(message, left)) {
+            if (message->nlmsg_type == NLMSG_DONE)
+                return *(const int *)NLMSG_DATA(message) >= 0;
+            if (message->nlmsg_type != SOCK_DIAG_BY_FAMILY)
+                return false;
+            const struct inet_diag_msg *found = NLMSG_DATA(message);
+            struct row row = {.local_port = ntohs(found->id.idiag_sport),
+                              .remote_port = ntohs(found->id.idiag_dport),
+                              .local_address =
+                                  found->id.idiag_src[found->idiag_family == AF_INET6 ? 3 : 0],
+                              .end = {true, found->idiag_state, (long)found->idiag_wqueue,
+                                      (long)found->idiag_rqueue, found->idiag_inode != 0,
+                                      found->idiag_timer, (double)found->idiag_expires / 1000},
+                              .inode = found->idiag_inode};
+            see(&row, context);
+        }
+    } while (all);
+    return true;
+}
+
+/* Asks sock_diag(7) for one socket, or for all in these states. The files of /proc are made by a
+   walk through the kernel's table for all connections, which takes milliseconds where there is much
+   memory, empty as it may be. A kernel may be without it: then the answer is false. */
+static bool ask_diag(struct inet_diag_req_v2 request, bool all,
+                     void (*see)(const struct row *row, void *context), struct wanted *context)
+{
+    struct {
+        struct nlmsghdr header;
+        struct inet_diag_req_v2 request;
+    } ask = {{.nlmsg_len = sizeof ask,
+              .nlmsg_type = SOCK_DIAG_BY_FAMILY,
+              .nlmsg_flags = all ? NLM_F_REQUEST | NLM_F_DUMP : NLM_F_REQUEST},
+             request};
+    int diag = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG);
+
+    if (diag < 0)
+        return false;
+    bool answered =
+        send(diag, &ask, sizeof ask, 0) == sizeof ask && read_diag(diag, all, see, context);
+    close(diag);
+    return answered;
+}
+
+/* each_socket() for those that listen. */
+static void each_listener(void (*see)(const struct row *row, void *context), struct wanted *context)
+{
+    static const unsigned char families[] = {AF_INET, AF_INET6};
+    bool answered = true;
+
+    for (int i = 0; answered && i < 2 && context->count == 0; i++)
+        answered = ask_diag((struct inet_diag_req_v2){.sdiag_family = families[i],
+                                                      .sdiag_protocol = IPPROTO_TCP,
+                                                      .idiag_states = 1 << TCP_STATE_LISTEN},
+                            true, see, context);
+    if (!answered)
+        each_socket(see, context);
+}
+
 static void see_connection(const struct row *row, void *context)
 {
     struct wanted *wanted = context;
@@ -154,13 +228,25 @@ static void see_connection(const struct row *row, void *context)
 
 struct end server_end(const struct server *server, int client)
 {
-    struct sockaddr_in address = {.sin_family = AF_INET};
-    socklen_t size = sizeof address;
+    struct sockaddr_in ours = {.sin_family = AF_INET}, its = {.sin_family = AF_INET};
+    socklen_t size = sizeof ours;
     struct wanted wanted = {.port = (unsigned)server->port};
 
-    if (getsockname(client, (struct sockaddr *)&address, &size) == 0)
-        wanted.remote_port = ntohs(address.sin_port);
-    each_socket(see_connection, &wanted);
+    if (getsockname(client, (struct sockaddr *)&ours, &size) == 0)
+        wanted.remote_port = ntohs(ours.sin_port);
+    size = sizeof its;
+    bool connected = getpeername(client, (struct sockaddr *)&its, &size) == 0;
+    struct inet_diag_req_v2 request = {.sdiag_family = AF_INET,
+                                       .sdiag_protocol = IPPROTO_TCP,
+                                       .idiag_states = ~0U,
+                                       .id = {its.sin_port,
+                                              ours.sin_port,
+                                              {its.sin_addr.s_addr},
+                                              {ours.sin_addr.s_addr},
+                                              0,
+                                              {INET_DIAG_NOCOOKIE, INET_DIAG_NOCOOKIE}}};
+    if (!connected || !ask_diag(request, false, see_connection, &wanted))
+        each_socket(see_connection, &wanted);
     return wanted.end;
 }
 
@@ -201,7 +287,7 @@ int listeners(const struct server *server)
 {
     struct wanted wanted = {.port = (unsigned)server->port};
 
-    each_socket(see_listener, &wanted);
+    each_listener(see_listener, &wanted);
     return wanted.count;
 }
 
@@ -209,7 +295,7 @@ long waiting(const struct server *server)
 {
     struct wanted wanted = {.port = (unsigned)server->port};
 
-    each_socket(see_listener, &wanted);
+    each_listener(see_listener, &wanted);
     return wanted.end.unread;
 }
 
@@ -315,6 +401,17 @@ double machine_delay(void)
         if (!servers[i].ended && waited_for_processor(servers[i].pid) > longest)
             longest = waited_for_processor(servers[i].pid);
     return longest;
+}
+
+/* Seconds for which that of the servers had a processor that had it longest. */
+double most_used(void)
+{
+    double most = 0;
+
+    for (int i = 0; i < count; i++)
+        if (!servers[i].ended && cpu_seconds(&servers[i]) > most)
+            most = cpu_seconds(&servers[i]);
+    return most;
 }
 
 bool is_busy(const struct server *server, double seconds)
@@ -465,28 +562,29 @@ static bool works(const struct server *server)
     return found;
 }
 
-bool listens(struct server *server, double seconds)
+bool listens(struct server *server, int wanted, double seconds)
 {
-    enum { LONGEST = 7 };
+    enum { MOST_WORK = 2, LONGEST = 60, IDLE_LOOKS = 30 };
     struct limit limit = limit_of(seconds);
-    int64_t begun = clock_ns(), worked = 0;
+    int64_t begun = clock_ns();
+    int idle = 0;
 
     /* One that still works on its start, and does not wait for anything, gets more time: a large
-       interpreter on a busy machine. */
-    while (listeners(server) == 0 && !has_ended(server, 0)) {
+       interpreter on a busy machine. The looks are counted, and not timed, since on a slow machine
+       they take longer, too. */
+    while (listeners(server) < wanted && !has_ended(server, 0)) {
         if (time_left(&limit) <= 0) {
-            if (worked == 0 || works(server))
-                worked = clock_ns();
-            if (seconds < SOON || clock_seconds_since(worked) > 0.3 ||
+            idle = works(server) ? 0 : idle + 1;
+            if (seconds < SOON || idle > IDLE_LOOKS || cpu_seconds(server) > MOST_WORK ||
                 clock_seconds_since(begun) > LONGEST)
                 break;
         }
-        nap(0.008); /* a look into /proc/net/tcp takes some milliseconds by itself */
+        nap(0.008);
     }
-    return !has_ended(server, 0) && listeners(server) > 0;
+    return !has_ended(server, 0) && listeners(server) >= wanted;
 }
 
-static _Noreturn void explain_no_listener(struct server *server)
+_Noreturn void explain_no_listener(struct server *server)
 {
     struct wanted stray = {.server = server};
     int port = server->port, swapped = (port & 0xff) << 8 | port >> 8;
@@ -494,7 +592,7 @@ static _Noreturn void explain_no_listener(struct server *server)
     if (has_ended(server, 0)) {
         if (server->options[0] != '\0') {
             struct server *plain = launch("");
-            if (listens(plain, SOON)) {
+            if (listens(plain, 1, SOON)) {
                 so("with --port alone it listens; with %s it does not: does it know this option? "
                    "given.h reads them all",
                    server->options);
@@ -511,7 +609,7 @@ static _Noreturn void explain_no_listener(struct server *server)
             so("a call on the way to listen failed: its last words say which, and why");
         fail("%s; nothing listens on port %d", how_it_ended(server), port);
     }
-    each_socket(see_stray, &stray);
+    each_listener(see_stray, &stray);
     if (stray.count > 0 && (int)stray.port == swapped) {
         so("%d is %d with its two bytes swapped: htons(port) puts them in network order", swapped,
            port);
@@ -546,7 +644,7 @@ struct server *start(const char *options)
 {
     struct server *server = launch(options);
 
-    if (!listens(server, SOON))
+    if (!listens(server, 1, SOON))
         explain_no_listener(server);
     return server;
 }
@@ -558,7 +656,7 @@ struct server *start_one_at_a_time(const char *options)
 
     snprintf(told, sizeof told, "%s%s--max-clients 1", options, options[0] == '\0' ? "" : " ");
     server = launch(told);
-    if (listens(server, SOON))
+    if (listens(server, 1, SOON))
         return server;
     kill_server(server);
     return start(options);

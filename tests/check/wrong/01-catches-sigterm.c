@@ -20,6 +20,7 @@ int main(int argc, char **argv)
     int listener = socket(AF_INET, SOCK_STREAM, 0);
     struct sockaddr_in address = {0};
 
+    signal(SIGTERM, stop);
     address.sin_family = AF_INET;
     address.sin_port = htons(port);
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
@@ -30,7 +31,6 @@ int main(int argc, char **argv)
     listen(listener, 128);
     printf("listening on 127.0.0.1:%d\n", port);
     fflush(stdout);
-    signal(SIGTERM, stop);
     while (!stopping) {
         int client = accept(listener, NULL, NULL);
         char buffer[4096];
