@@ -355,8 +355,9 @@ WRONG = {
         "09-event-loop",
         {
             "    int result = answer(loop, connection);\n": (
-                "    int result;\n    do\n        result = answer(loop, connection);\n"
-                "    while (result == 0 && errno != EAGAIN && !connection->ended &&\n"
+                "    int result;\n    do {\n        errno = 0;\n"
+                "        result = answer(loop, connection);\n"
+                "    } while (result == 0 && errno != EAGAIN && !connection->ended &&\n"
                 "           connection->unsent == 0);\n"
             )
         },
