@@ -155,7 +155,7 @@ static bool read_diag(int diag, bool all, void (*see)(const struct row *row, voi
         ssize_t received = recv(diag, bytes, sizeof bytes, 0);
         if (received <= 0)
             return false;
-        size_t left = (size_t)received;
+        int left = (int)received; /* signed: NLMSG_NEXT may take more than is left */
         for (struct nlmsghdr *message = (struct nlmsghdr *)bytes; NLMSG_OK(message, left);
              message = NLMSG_NEXT(message, left)) {
             if (message->nlmsg_type == NLMSG_DONE)
