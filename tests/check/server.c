@@ -155,9 +155,9 @@ static bool read_diag(int diag, bool all, void (*see)(const struct row *row, voi
         ssize_t received = recv(diag, bytes, sizeof bytes, 0);
         if (received <= 0)
             return false;
-        int left = (int)received; /* signed: NLMSG_NEXT may take more than is left */
-        for (struct nlmsghdr *message = (struct nlmsghdr *)bytes; NLMSG_OK(message, left);
-             message = NLMSG_NEXT(message, left)) {
+        for (ssize_t at = 0; at < received;) {
+            const struct nlmsghdr *message = (const void *)(bytes + at);
+            at += NLMSG_ALIGN(message->nlmsg_len);
             if (message->nlmsg_type == NLMSG_DONE)
                 return *(const int *)NLMSG_DATA(message) >= 0;
             if (message->nlmsg_type != SOCK_DIAG_BY_FAMILY)
