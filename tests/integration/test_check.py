@@ -375,6 +375,40 @@ def test_without_a_private_network_steps_are_skipped_by_name(check, build):
     assert re.search(r"(30 of 31 steps, 1|29 of 31 steps, 2) skipped", result.stdout)
 
 
+# A kernel without sock_diag(7).
+HAS_NO_NETLINK = """
+#include <errno.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+int socket(int family, int type, int protocol)
+{
+    if (family == AF_NETLINK) {
+        errno = EAFNOSUPPORT;
+        return -1;
+    }
+    return (int)syscall(SYS_socket, family, type, protocol);
+}
+"""
+
+
+def test_without_netlink_the_tables_of_proc_do(check, build, tmp_path):
+    stage = STAGES[5]
+    library = tmp_path / "library.so"
+    command = ["cc", "-shared", "-fPIC", "-w", "-x", "c", "-", "-o", library]
+    subprocess.run(command, input=HAS_NO_NETLINK.encode(), check=True)
+    result = check(
+        "check",
+        "06",
+        "--server",
+        f"{build}/{stage}/server -q",
+        environment={"LD_PRELOAD": str(library), "PRIVATE": "0"},
+    )
+    assert result.returncode == 0, result.stdout
+    assert "✓ 4" in result.stdout
+
+
 # Wrong servers, and their reports.
 
 
