@@ -235,6 +235,7 @@ static void ends_on_sigterm(void)
 {
     struct server *server = start("");
 
+    wait_for_rest(server);
     stop(server);
     server = start("");
     int client = connect_to(server);

@@ -87,6 +87,10 @@ struct server *launch(const char *options);
 bool listens(struct server *server, int wanted, double seconds);
 _Noreturn void explain_no_listener(struct server *server);
 
+/* Waits until the server has nothing to do, or for a second: what it does between listen and
+   accept takes a moment. */
+void wait_for_rest(const struct server *server);
+
 /* Whether it has ended; waits for that, for so many seconds at most. */
 bool has_ended(struct server *server, double seconds);
 

@@ -562,6 +562,15 @@ static bool works(const struct server *server)
     return found;
 }
 
+void wait_for_rest(const struct server *server)
+{
+    enum { LOOKS = 5 };
+    int idle = 0;
+
+    WITHIN (1, idle >= LOOKS)
+        idle = works(server) ? 0 : idle + 1;
+}
+
 bool listens(struct server *server, int wanted, double seconds)
 {
     enum { MOST_WORK = 2, LONGEST = 60, IDLE_LOOKS = 30 };

@@ -86,6 +86,8 @@ def test_without_a_loop_the_verdict_is_not_seen(lab, build, programs, part, stag
     result = lab("--part", part, "--quick", "on", programs=programs)
     if "no network namespace" in result.out.decode():
         pytest.skip("the part needs the wire")
+    if result.status == 77:
+        pytest.skip(re.findall("not shown here: (.*)", result.out.decode())[-1])
     assert result.status == 1, result.report()
     assert "NOT SEEN" in result.out.decode(), result.report()
 

@@ -49,6 +49,7 @@ def test_a_command_of_several_words(build, tmp_path):
         "-m",
         "idea",
         *files("01"),
+        limit=os.environ.get("TEST_LIMIT", "20"),
     )
     assert done.returncode == 0, done.stdout + done.stderr
 
