@@ -295,8 +295,7 @@ static bool over(struct job *job)
 }
 
 /* Whether a failure may be the machine's and not the server's: then it is tried again. Servers that
-   keep the processors busy, four at a time, have to wait as well, but then it is their own fault.
- */
+   keep the processors busy have to wait as well, but that is their own fault. */
 static bool doubtful(const struct job *job)
 {
     enum { TRIES = 3 };
