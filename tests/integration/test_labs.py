@@ -81,6 +81,8 @@ def test_what_was_not_made_by_the_lab_is_left_alone(lab, tmp_path):
     (folder / "notes.txt").write_text("mine", encoding="ascii")
     (folder / "upper-server-1.log").mkdir()
     assert (folder / "byte-order.txt").exists()
+    # A part that is made anew does not take the others, which a run before made, off the list.
+    assert "upper" in (folder / "parts.list").read_text(encoding="ascii").split()
 
     # Where a name is taken that the lab would need, it says so, and touches nothing.
     result = lab("07-binary-struct", "--quick", "on")

@@ -1185,7 +1185,8 @@ static bool belongs(const struct part *which)
     return !lab_quick || which->quick;
 }
 
-/* The order of the parts, for who puts the results together. */
+/* The order of the parts, for who puts the results together: all of this form, as what a run
+   before found of the others is still there when one alone is made anew. */
 static void write_order(const struct part *parts, const char *title)
 {
     struct lab_path path = lab_path("parts", ".list");
@@ -1193,7 +1194,7 @@ static void write_order(const struct part *parts, const char *title)
 
     fprintf(file, "%s\n", title);
     for (; parts->name != NULL; parts++)
-        if (belongs(parts))
+        if (belongs(parts) || !lab_quick || parts->quick)
             fprintf(file, "%s\n", parts->name);
     finish(file, path.text);
 }
