@@ -443,6 +443,11 @@ def mask(text):
     return re.sub(r"with the option, \d+ without", "with the option, N without", text)
 
 
+def unwrapped(report):
+    """Without the breaks within a sentence: where they are depends on how long a number was."""
+    return re.sub(r"\n {17}", " ", report)
+
+
 def test_there_are_enough_wrong_servers():
     names = wrong_servers()
     assert len(names) >= 24
@@ -459,7 +464,8 @@ def test_a_wrong_server_is_told_its_mistake(checker, check, tmp_path, private_ne
     assert result.returncode == 1, report
     if os.environ.get("RECORD") == "1":
         record.write_text(report, encoding="utf-8")
-    assert report == record.read_text(encoding="utf-8"), f"stderr:\n{result.stderr}"
+    recorded = record.read_text(encoding="utf-8")
+    assert unwrapped(report) == unwrapped(recorded), f"stderr:\n{result.stderr}"
     assert " so " in report or "does not compile" in report
 
 

@@ -44,7 +44,7 @@ def examine(environment, before=()):
         stdin=subprocess.DEVNULL,
         capture_output=True,
         env=environment,
-        timeout=60,
+        timeout=300,
         check=False,
     )
     return Result(command, done.returncode, done.stdout, done.stderr.decode(errors="replace"), 0)

@@ -26,8 +26,9 @@ struct restart {
 
 /* Starts the old server, lets a client connect, lets one of the two close first, and starts the
    new server on the same port. */
-static struct restart restart(const char *old_stage, const char *old_options, const char *new_stage,
-                              const char *new_options, bool server_first)
+static struct restart restart_once(const char *old_stage, const char *old_options,
+                                   const char *new_stage, const char *new_options,
+                                   bool server_first)
 {
     struct restart result = {0};
 
@@ -61,6 +62,21 @@ static struct restart restart(const char *old_stage, const char *old_options, co
         program_stop(new);
     else if (new->status != EXIT_FAILURE || program_count(new, strerror(EADDRINUSE)) == 0)
         lab_fail("the server ended otherwise; its log is %s", new->log_path);
+    return result;
+}
+
+/* On a machine that stands still for a while the last FIN is sent twice, and acknowledged twice:
+   the second ACK finds no socket, and the reset that answers it ends TIME_WAIT (RFC 1337). Then
+   once more. */
+static struct restart restart(const char *old_stage, const char *old_options, const char *new_stage,
+                              const char *new_options, bool server_first)
+{
+    enum { TRIES = 3 };
+    struct restart result = {0};
+
+    for (int i = 0; i < TRIES && result.time_wait[server_first ? HOST_SERVER : HOST_CLIENT] == 0;
+         i++)
+        result = restart_once(old_stage, old_options, new_stage, new_options, server_first);
     return result;
 }
 
@@ -102,13 +118,14 @@ static void show_restart(void)
     lab_answer(without.ready ? 0 : 2);
     bool seen = !without.ready && without.time_wait[HOST_SERVER] > 50 && with.ready &&
                 with.time_wait[HOST_SERVER] > 50;
-    lab_verdict(seen, "with SO_REUSEADDR a server restarts over TIME_WAIT; without it, it would "
+    lab_timed_verdict(seen, 100,
+                      "with SO_REUSEADDR a server restarts over TIME_WAIT; without it, it would "
                       "have to wait");
-    lab_verdict(client_first.ready && client_first.time_wait[HOST_SERVER] == 0 &&
-                    client_first.time_wait[HOST_CLIENT] > 50,
-                "a client that closes first keeps the TIME_WAIT itself");
-    lab_verdict(!only_new.ready && !only_old.ready,
-                "both the old server and the new one must have set it");
+    lab_timed_verdict(client_first.ready && client_first.time_wait[HOST_SERVER] == 0 &&
+                          client_first.time_wait[HOST_CLIENT] > 50,
+                      100, "a client that closes first keeps the TIME_WAIT itself");
+    lab_timed_verdict(!only_new.ready && !only_old.ready, 100,
+                      "both the old server and the new one must have set it");
     if (seen) {
         char text[2][64];
         snprintf(text[0], sizeof text[0], "refused, %.0f s to go", without.time_wait[HOST_SERVER]);
