@@ -80,7 +80,9 @@ static void late_reader(void)
     if (came == NULL)
         skip("no memory");
     /* As much as goes without reading; then both, until all is through. */
-    sent = send_bytes(client, bytes, SIZE, 0.3);
+    for (size_t part = SIZE; part > 0; sent += part)
+        part = send_bytes(client, bytes + sent, SIZE - sent, 0.1);
+    interrupt(server);
     while (received < SIZE && reply.ending == OPEN && time_left(&limit) > 0) {
         ssize_t part = sent < SIZE ? send(client, bytes + sent, SIZE - sent, MSG_NOSIGNAL) : 0;
         if (part > 0)
@@ -289,10 +291,12 @@ const struct step steps_01[] = {
      "01.3",
      more_than_one_buffer},
     {"nothing is lost when the client reads late",
-     "sent 8388608 bytes and began to read only when no more went in",
+     "sent 8388608 bytes until no more went in; then stopped the server and had it go on (SIGSTOP, "
+     "SIGCONT, as Ctrl-Z and fg do), and only then began to read",
      "all bytes back, in order",
      READ,
-     {"What does send return when the client's buffers are full?",
+     {"send waits while the client's buffers are full. What does it return when it is interrupted "
+      "before it has got rid of everything?",
       "Where send takes fewer bytes than it was given, it says how many. A function that sends "
       "all of them calls send again with the rest until none is left."},
      NULL,

@@ -104,6 +104,11 @@ void fail_if_ended(struct server *server, double seconds);
 /* Ends it with SIGTERM and waits; fails where it does not end in time. */
 void stop(struct server *server);
 
+/* Waits until it rests, stops it, and has it go on: what it waits in is interrupted, a send that
+   has taken a part of its bytes returns with that (signal(7), "Interruption of system calls and
+   library functions by stop signals"). */
+void interrupt(struct server *server);
+
 /* Ends it in any case, with SIGKILL. */
 void kill_server(struct server *server);
 

@@ -693,6 +693,17 @@ void stop(struct server *server)
     fail("it still ran 2 s later");
 }
 
+void interrupt(struct server *server)
+{
+    siginfo_t change = {0};
+
+    wait_for_rest(server);
+    kill(-server->pid, SIGSTOP);
+    WITHIN (SOON, change.si_pid == server->pid || has_ended(server, 0))
+        waitid(P_PID, (id_t)server->pid, &change, WSTOPPED | WNOHANG);
+    kill(-server->pid, SIGCONT);
+}
+
 void kill_server(struct server *server)
 {
     server->stopped = true;

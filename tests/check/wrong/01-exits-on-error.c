@@ -6,6 +6,17 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+/* Sends all of it. */
+static int send_all(int client, const char *bytes, int size)
+{
+    int sent;
+
+    for (; size > 0; bytes += sent, size -= sent)
+        if ((sent = send(client, bytes, size, MSG_NOSIGNAL)) < 0)
+            return -1;
+    return 0;
+}
+
 int main(int argc, char **argv)
 {
     int port = argc > 2 ? atoi(argv[2]) : 9999;
@@ -27,7 +38,7 @@ int main(int argc, char **argv)
         char buffer[4096];
         int n;
         while ((n = recv(client, buffer, sizeof buffer, 0)) > 0)
-            send(client, buffer, n, MSG_NOSIGNAL);
+            send_all(client, buffer, n);
         if (n < 0) {
             perror("recv");
             exit(1);

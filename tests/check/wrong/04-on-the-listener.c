@@ -9,6 +9,17 @@
 
 #include "given.h"
 
+/* Sends all of it. */
+static int send_all(int client, const char *bytes, int size)
+{
+    int sent;
+
+    for (; size > 0; bytes += sent, size -= sent)
+        if ((sent = send(client, bytes, size, MSG_NOSIGNAL)) < 0)
+            return -1;
+    return 0;
+}
+
 int main(int argc, char **argv)
 {
     read_options(argc, argv);
@@ -42,7 +53,7 @@ int main(int argc, char **argv)
         char buffer[4096];
         int n;
         while ((n = recv(client, buffer, sizeof buffer, 0)) > 0)
-            if (send(client, buffer, n, MSG_NOSIGNAL) < 0)
+            if (send_all(client, buffer, n) < 0)
                 break;
         close(client);
     }

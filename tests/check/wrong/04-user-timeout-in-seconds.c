@@ -1,14 +1,25 @@
 /* TCP_USER_TIMEOUT is given seconds. */
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <netinet/tcp.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <unistd.h>
 
 #include "given.h"
+
+/* Sends all of it. */
+static int send_all(int client, const char *bytes, int size)
+{
+    int sent;
+
+    for (; size > 0; bytes += sent, size -= sent)
+        if ((sent = send(client, bytes, size, MSG_NOSIGNAL)) < 0)
+            return -1;
+    return 0;
+}
 
 int main(int argc, char **argv)
 {
@@ -28,7 +39,8 @@ int main(int argc, char **argv)
         perror("bind");
         return 1;
     }
-    struct timeval wait = {given.accept_timeout, (given.accept_timeout - (int)given.accept_timeout) * 1e6};
+    struct timeval wait = {given.accept_timeout,
+                           (given.accept_timeout - (int)given.accept_timeout) * 1e6};
     setsockopt(listener, SOL_SOCKET, SO_RCVTIMEO, &wait, sizeof wait);
     unsigned ms = given.user_timeout;
     setsockopt(listener, IPPROTO_TCP, TCP_USER_TIMEOUT, &ms, sizeof ms);
@@ -43,7 +55,7 @@ int main(int argc, char **argv)
         char buffer[4096];
         int n;
         while ((n = recv(client, buffer, sizeof buffer, 0)) > 0)
-            if (send(client, buffer, n, MSG_NOSIGNAL) < 0)
+            if (send_all(client, buffer, n) < 0)
                 break;
         close(client);
     }

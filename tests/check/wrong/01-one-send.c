@@ -1,0 +1,33 @@
+/* One send for all that was received: it may take fewer bytes. */
+#include <netinet/in.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+int main(int argc, char **argv)
+{
+    int port = argc > 2 ? atoi(argv[2]) : 9999;
+    int listener = socket(AF_INET, SOCK_STREAM, 0);
+    struct sockaddr_in address = {0};
+
+    address.sin_family = AF_INET;
+    address.sin_port = htons(port);
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    if (bind(listener, (struct sockaddr *)&address, sizeof address) < 0) {
+        perror("bind");
+        return 1;
+    }
+    listen(listener, 128);
+    printf("listening on 127.0.0.1:%d\n", port);
+    fflush(stdout);
+    for (;;) {
+        int client = accept(listener, NULL, NULL);
+        char buffer[4096];
+        int n;
+        while ((n = recv(client, buffer, sizeof buffer, 0)) > 0)
+            send(client, buffer, n, MSG_NOSIGNAL);
+        close(client);
+    }
+}
