@@ -1,6 +1,9 @@
-/* A stream has no messages; it can be ended in one direction; and how not to lose a reply. */
+/* A stream has no messages; a send may take a part; a stream can be ended in one direction; and how
+   not to lose a reply. */
 #include <errno.h>
 #include <math.h>
+#include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -210,6 +213,87 @@ static void show_lost_reply(void)
     program_stop(server);
 }
 
+enum { SEND_SIZE = 4 << 20 };
+static char send_bytes[SEND_SIZE];
+
+/* What a server sends at once has not enough room on its way to a client that does not read. */
+static void send_in_one_call(int client)
+{
+    int room = 65536;
+
+    setsockopt(client, SOL_SOCKET, SO_SNDBUF, &room, sizeof room);
+    send(client, send_bytes, sizeof send_bytes, MSG_NOSIGNAL);
+}
+
+static void send_in_a_loop(int client)
+{
+    int room = 65536;
+
+    setsockopt(client, SOL_SOCKET, SO_SNDBUF, &room, sizeof room);
+    send_all(client, send_bytes, sizeof send_bytes);
+}
+
+/* The letter for what the process does, of proc_pid_stat(5): S where it waits. */
+static char state_of(pid_t process)
+{
+    char path[64], state = '?';
+
+    snprintf(path, sizeof path, "/proc/%d/stat", process);
+    FILE *file = fopen(path, "re");
+    if (file == NULL || fscanf(file, "%*d (%*[^)]) %c", &state) != 1)
+        lab_fail("read %s", path);
+    fclose(file);
+    return state;
+}
+
+/* A client connects and does not read. The server is stopped while it waits in send, and goes on;
+   then the client reads. Returns how many bytes came. */
+static size_t read_after_a_stop(void (*serve)(int client))
+{
+    pid_t server = lab_serve(lab_listen(1), serve);
+    int client = lab_connect();
+    size_t received = 0;
+    ssize_t count;
+    char byte;
+
+    /* It has begun to send, and then it waits. */
+    if (recv(client, &byte, 1, MSG_PEEK) != 1)
+        lab_fail("recv: %s", error_text(errno).text);
+    for (int64_t start = clock_ns(); state_of(server) != 'S' && lab_waits(start, 10);)
+        continue;
+    kill(server, SIGSTOP);
+    for (int64_t start = clock_ns(); state_of(server) != 'T' && lab_waits(start, 10);)
+        continue;
+    kill(server, SIGCONT);
+    /* Before there is room again, it has gone on. */
+    for (int64_t start = clock_ns(); state_of(server) != 'S' && lab_waits(start, 10);)
+        continue;
+    while ((count = recv(client, send_bytes, sizeof send_bytes, 0)) > 0)
+        received += (size_t)count;
+    close(client);
+    lab_end(server);
+    return received;
+}
+
+static void show_part_of_a_send(void)
+{
+    lab_say("a client does not read; its server, which sends %d bytes, has to wait, and is",
+            SEND_SIZE);
+    lab_say("stopped and continued (SIGSTOP, SIGCONT: Ctrl-Z and fg); then the client reads all:");
+    size_t once = read_after_a_stop(send_in_one_call);
+    size_t loop = read_after_a_stop(send_in_a_loop);
+
+    lab_table("the server sends\tbytes at the client");
+    lab_row("in one call of send\t%zu of %d", once, SEND_SIZE);
+    lab_row("in a loop, send_all\t%zu of %d", loop, SEND_SIZE);
+    lab_table_end();
+    lab_answer(1);
+    lab_verdict(once > 0 && once < SEND_SIZE && loop == SEND_SIZE,
+                "a send that is interrupted while it waits returns what it has taken so far, here "
+                "%zu of %d bytes; a loop sends the rest",
+                once, SEND_SIZE);
+}
+
 static const struct part parts[] = {
     {.name = "stream",
      .question = "Does one send arrive as one recv?",
@@ -218,6 +302,14 @@ static const struct part parts[] = {
               "many calls of recv bring them?",
      .unit = "calls of recv",
      .near = 0.4,
+     .quick = true},
+    {.name = "part-of-a-send",
+     .question = "Does send take all that it is given?",
+     .run = show_part_of_a_send,
+     .guess = "A server is in send, and waits for room. Somebody presses Ctrl-Z, and then types "
+              "fg. What does send do?",
+     .choices = (const char *const[]){"it goes on waiting", "it returns, with a part of the bytes",
+                                      "it returns -1, as it was interrupted", NULL},
      .quick = true},
     {.name = "half-close",
      .question = "Can a client say that it is done, and still listen?",
