@@ -388,7 +388,8 @@ def make_lab(words):
     text += where
     if remark:
         remark = " ".join(remark).rstrip(":.")
-        text += f"{remark[0].upper()}{remark[1:]}.\n\n"
+        end = "" if remark.endswith("?") else "."
+        text += f"{remark[0].upper()}{remark[1:]}{end}\n\n"
     if commands:
         text += fence("console", "\n".join(commands)) + "\n"
     if (folder / f"{part}.tsv").exists():

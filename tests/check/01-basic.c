@@ -101,17 +101,17 @@ static void late_reader(void)
     size_t same = 0;
     while (same < received && bytes[same] == came[same])
         same++;
-    if (same < received) {
-        so("send may take fewer bytes than it is given, and says how many: the rest has to be "
-           "sent too, in a loop");
-        fail("from byte %zu on, something else came than was sent", same + 1);
-    }
-    so("send may take fewer bytes than it is given, and says how many: is there a loop that sends "
-       "the rest, and is a full connection (EAGAIN) waited for?");
-    fail("the client sent %zu bytes; %zu came back, then %s", sent, received,
+    so("send may take fewer bytes than it is given, and says how many: the rest has to be sent "
+       "too, "
+       "in a loop, which also waits where the connection is full (EAGAIN)");
+    if (received == SIZE)
+        fail("byte %zu came back as another", same + 1);
+    fail("the client sent %zu bytes, %zu came back, then %s; the first that is missing is byte %zu",
+         sent, received,
          reply.ending == RESET         ? "the connection was reset"
          : reply.ending == END_OF_FILE ? "the connection was closed"
-                                       : "nothing more for 2 s");
+                                       : "nothing more for 2 s",
+         same + 1);
 }
 
 static void half_close(void)

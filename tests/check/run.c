@@ -21,7 +21,7 @@
 
 enum {
     AT_ONCE = 4,     /* steps: they wait more than they compute */
-    STEP_LIMIT = 30, /* seconds, far more than any step takes by itself */
+    STEP_LIMIT = 120, /* seconds, far more than any step takes, on a very slow machine too */
     MOST = STAGES * MOST_STEPS
 };
 

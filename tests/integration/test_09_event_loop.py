@@ -272,6 +272,7 @@ def test_a_client_that_sends_without_end_has_one_turn_like_everybody_else(start)
             wait_until_arrived(server, modest, 7)
         assert receive(modest, 7) == b"modest\n"
         assert receive(greedy, len(sent)) == sent
+        server.wait_log("received 7 bytes b'modest")
         turns = server.log.partition("b'modest\\n'")[0].count("received")
     assert turns <= 4, f"one client had {turns} turns before the other, who came after it, had one"
 
@@ -456,14 +457,17 @@ def test_an_event_that_waits_is_its_clients_and_nobody_elses(start):
     """A client is silent for too long, sends at last, and others have come meanwhile; all that
     before the server looks again. Its bytes are there: it is not silent. A server that ends it
     first has an event left that is of nobody, or of the client that has its descriptor by then."""
+    begun = time.monotonic()
+    with clients_of(start("-v"), 8):
+        patience = max(0.5, 5 * (time.monotonic() - begun))  # while all are connected
     for _ in range(2):
-        server = start("--timeout", 0.5)
+        server = start("--timeout", f"{patience:.1f}")
         with contextlib.ExitStack() as stack:
             late = [stack.enter_context(server.connect()) for _ in range(8)]
             for connection in late:
                 check_exchange(connection, b"Hello\n")
             with standing_still(server):
-                time.sleep(0.7)  # longer than the time-out
+                time.sleep(patience + 0.2)
                 new = [stack.enter_context(server.connect()) for _ in range(8)]
                 for connection in late:
                     connection.sendall(b"at last\n")

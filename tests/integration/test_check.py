@@ -438,7 +438,8 @@ def mask(text):
     """What is another from run to run: process ids, paths, measured numbers."""
     text = text.replace(str(ROOT) + "/", "")
     text = re.sub(r"\b\d+ (KiB|threads|descriptors|segments)\b", r"N \1", text)
-    text = re.sub(r"from byte \d+ on", "from byte N on", text)
+    text = re.sub(r"\d+ came back", "N came back", text)
+    text = re.sub(r"missing is\s+byte \d+", "missing is byte N", text)
     text = re.sub(r"(window of|no more than) \d{4,} bytes", r"\1 N bytes", text)
     return re.sub(r"with the option, \d+ without", "with the option, N without", text)
 

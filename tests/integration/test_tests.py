@@ -355,10 +355,10 @@ WRONG = {
         "09-event-loop",
         {
             "    int result = answer(loop, connection);\n": (
-                "    int result;\n    do {\n        errno = 0;\n"
+                "    int result;\n    char byte;\n    do {\n"
                 "        result = answer(loop, connection);\n"
-                "    } while (result == 0 && errno != EAGAIN && !connection->ended &&\n"
-                "           connection->unsent == 0);\n"
+                "    } while (result == 0 && !connection->ended && connection->unsent == 0 &&\n"
+                "             recv(connection->client, &byte, 1, MSG_PEEK) > 0);\n"
             )
         },
         "test_a_client_that_sends_without_end_has_one_turn_like_everybody_else",

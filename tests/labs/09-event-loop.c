@@ -114,7 +114,7 @@ static void show_speed(void)
         "tests/bench/bench",
         "--build %s --only 07,08,09,epoll,node,asyncio --rounds 5 --round 0.1 --idle 0", lab_build);
     read_bench(tool);
-    lab_say("each server has one processor, and the clients another; messages of 64 bytes");
+    lab_say("each server has one processor, and the clients another; messages of 64 bytes;");
     lab_say("stage 07 serves one at a time: more than one connection would only wait");
     lab_table("connections\tserver\trequests/s\t99 of 100 within");
     for (int i = 0; i < LOADS; i++)
