@@ -34,7 +34,7 @@ def checker(build):
 def check(checker, tmp_path):
     """check(*arguments) runs the checker with a folder of its own for mine/."""
 
-    def run_checker(*arguments, environment=None, limit=120):
+    def run_checker(*arguments, environment=None, limit=300):
         command = [str(checker), "--mine", str(tmp_path / "mine"), *map(str, arguments)]
         return subprocess.run(
             command,
@@ -155,7 +155,7 @@ def last_steps():
 
 def check_answer(checker, check, folder, step, python, *more):
     path = write_answer(checker, folder, step, python)
-    result = check("check", step[:2], "--source", path, "--all", "--tap", *more, limit=300)
+    result = check("check", step[:2], "--source", path, "--all", "--tap", *more)
     assert result.stderr == "", result.stderr
     outcomes = re.findall(r"^(ok|not ok) \d+ - (\d\d)\.(\d+) ", result.stdout, re.M)
     failed = [

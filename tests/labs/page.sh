@@ -10,6 +10,7 @@ escape() {
 # What a part said: its question, its commands, its remarks and verdicts. Tables, ladders and
 # bars, which stand further to the right, follow as tables and pictures.
 said() {
+    [ -f "$1" ] || return 0
     escape <"$1" | awk '
         function close_commands() { if (commands) print "</pre>"; commands = 0 }
         /^ *$/ || /^   / { next }
