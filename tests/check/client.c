@@ -248,16 +248,7 @@ struct asked {
     size_t wanted_size;
     const char *came;
     struct reply reply;
-    double cpu_before;
-    int64_t start;
 };
-
-static bool burns(const struct asked *asked)
-{
-    double now = cpu_seconds(asked->server);
-
-    return now - asked->cpu_before > 0.5 * clock_seconds_since(asked->start);
-}
 
 /* Nothing, or not all, came within the time. */
 static _Noreturn void explain_silence(const struct asked *asked)
@@ -279,7 +270,7 @@ static _Noreturn void explain_silence(const struct asked *asked)
     if (!has_ended(asked->server, 0) && end.there && end.state == TCP_STATE_SYN_RECV)
         so("the queue of those who wait for accept is full: does it call accept again?");
     else if (end.there && !end.accepted) {
-        if (burns(asked))
+        if (is_busy(asked->server, 0.2))
             so("nobody accepts this client, and the server uses the processor all the time: is "
                "it in a loop that does not end when recv returns 0?");
         else
@@ -290,7 +281,7 @@ static _Noreturn void explain_silence(const struct asked *asked)
                asked->wanted[asked->reply.size] == '\n')
         so("the '\\n' at the end is missing: is it taken off? Echo means the same bytes, all of "
            "them");
-    else if (burns(asked))
+    else if (is_busy(asked->server, 0.2))
         so("it uses the processor all the time: is it in a loop that does not wait?");
     else if (asked->reply.size == 0) {
         if (asked->sent_size > 3 &&
@@ -407,8 +398,7 @@ void expect(struct server *server, int client, const void *sent, size_t sent_siz
 {
     /* One more than wanted shows an answer that is too long, if it is there. */
     char *came = malloc(answer_size + 4096);
-    struct asked asked = {server,      client, sent,      sent_size,           answer,
-                          answer_size, came,   {0, OPEN}, cpu_seconds(server), clock_ns()};
+    struct asked asked = {server, client, sent, sent_size, answer, answer_size, came, {0, OPEN}};
 
     if (came == NULL)
         skip("no memory");

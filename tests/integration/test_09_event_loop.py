@@ -266,6 +266,8 @@ def test_a_client_that_sends_without_end_has_one_turn_like_everybody_else(start)
     server = start("-v", "--send-buffer", 200_000)
     with server.connect() as greedy, server.connect() as modest:
         check_exchange(modest, b"here\n")
+        # Until it waits again, it has the event of this exchange in front of all others.
+        wait_until(lambda: process_state(server.pid) == "S", "a server that has nothing to do")
         with standing_still(server):
             sent = send_until_full(greedy)
             modest.sendall(b"modest\n")
