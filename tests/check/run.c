@@ -20,7 +20,7 @@
 #include <unistd.h>
 
 enum {
-    AT_ONCE = 4,     /* steps: they wait more than they compute */
+    AT_ONCE = 4,      /* steps: they wait more than they compute */
     STEP_LIMIT = 120, /* seconds, far more than any step takes, on a very slow machine too */
     MOST = STAGES * MOST_STEPS
 };
