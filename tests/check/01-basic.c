@@ -102,8 +102,7 @@ static void late_reader(void)
     while (same < received && bytes[same] == came[same])
         same++;
     so("send may take fewer bytes than it is given, and says how many: the rest has to be sent "
-       "too, "
-       "in a loop, which also waits where the connection is full (EAGAIN)");
+       "too, in a loop, which also waits where the connection is full (EAGAIN)");
     if (received == SIZE)
         fail("byte %zu came back as another", same + 1);
     fail("the client sent %zu bytes, %zu came back, then %s; the first that is missing is byte %zu",

@@ -65,9 +65,9 @@ static struct restart restart_once(const char *old_stage, const char *old_option
     return result;
 }
 
-/* On a machine that stands still for a while the last FIN is sent twice, and acknowledged twice:
-   the second ACK finds no socket, and the reset that answers it ends TIME_WAIT (RFC 1337). Then
-   once more. */
+/* On a machine that stands still for a while TIME_WAIT can be missing: a FIN that is sent twice is
+   acknowledged twice, the second ACK finds no socket, and a reset answers it (RFC 1337). Then once
+   more. */
 static struct restart restart(const char *old_stage, const char *old_options, const char *new_stage,
                               const char *new_options, bool server_first)
 {
