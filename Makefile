@@ -193,8 +193,9 @@ $(NUMBERS:%=try-%): try-%: $(COMMON)
 .PHONY: test unit integration
 test:
 	@sh tests/setup.sh test
-	@$(MAKE) --no-print-directory unit
-	@$(MAKE) --no-print-directory integration
+	@$(MAKE) --no-print-directory unit || units=failed; \
+	$(MAKE) --no-print-directory integration || exit 1; \
+	[ -z "$$units" ] || { echo "the unit tests failed: see above" >&2; exit 1; }
 
 unit: $(BUILD)/tests/unit/unit_tests $(FUZZERS)
 	$< --gtest_brief=1 --gtest_output=xml:$(BUILD)/unit.xml
@@ -345,15 +346,16 @@ format:
 
 ##  make lint       gcc and clang with -Werror, clang-format, clang-tidy, cppcheck
 .PHONY: lint
+each_c_file = printf '%s\n' $(filter %.c,$(C_FILES)) | xargs -P "$$(nproc)"
 lint:
 	@sh tests/setup.sh lint
 	clang-format --dry-run --Werror $(C_FILES) $(CXX_FILES)
-	@for compiler in gcc clang; do echo "$$compiler -Werror"; \
-	for file in $(filter %.c,$(C_FILES)); do \
-	$$compiler $(C_DIALECT) -O2 -Werror -I. -c $$file -o /dev/null || exit 1; done; done
-	clang-tidy --quiet --warnings-as-errors='*' $(filter %.c,$(C_FILES)) -- $(C_DIALECT) -I.
+	@for compiler in gcc clang; do echo "$$compiler -Werror"; $(each_c_file) -n 1 \
+	$$compiler $(C_DIALECT) -O2 -Werror -I. -o /dev/null -c || exit 1; done
+	@echo clang-tidy; $(each_c_file) -n 8 sh -c \
+	'clang-tidy --quiet --warnings-as-errors="*" "$$@" -- $(C_DIALECT) -I.' clang-tidy
 	cppcheck --quiet --error-exitcode=1 --std=c11 --enable=warning,performance,portability \
-		--inline-suppr -I. $(filter %.c,$(C_FILES))
+		--inline-suppr -I. -j "$$(nproc)" $(filter %.c,$(C_FILES))
 
 ##@begin
 ##  make clean      remove build/, all that was ever built

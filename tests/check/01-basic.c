@@ -187,7 +187,7 @@ static void one_that_resets(void)
     survives(server, "connected a client that reset its connection");
     /* It is in the middle of an answer when the client goes. */
     client = connect_small(server);
-    fill(client);
+    fill(server, client);
     reset(client);
     survives(server, "connected a client that reset its connection in the middle of an answer");
     client = connect_to(server);

@@ -172,7 +172,7 @@ void expect(struct server *server, int client, const void *sent, size_t sent_siz
 /* Fills everything between this client, which reads nothing, and the server; returns how many
    bytes found room. At FILLED it gives up: the server itself keeps them. */
 enum { FILLED = 32 << 20 };
-size_t fill(int client);
+size_t fill(const struct server *server, int client);
 
 /* Closes with a reset. */
 void reset(int client);

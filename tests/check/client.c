@@ -180,22 +180,29 @@ void reset(int client)
     close(client);
 }
 
-size_t fill(int client)
+size_t fill(const struct server *server, int client)
 {
     static const char block[65536];
     size_t total = 0;
+    bool rested = false;
     int64_t last = clock_ns();
 
-    /* Nothing goes any more: not for a quarter of a second. */
-    while (clock_seconds_since(last) < 0.25 && total < FILLED) {
+    /* Nothing goes any more: not for a quarter of a second, nor when the server has done what it
+       still had to do. */
+    while (total < FILLED) {
         ssize_t part = send(client, block, sizeof block, MSG_NOSIGNAL);
         if (part > 0) {
             total += (size_t)part;
+            rested = false;
             last = clock_ns();
-        } else if (errno != EAGAIN)
+        } else if (errno != EAGAIN || rested) {
             break;
-        else
+        } else if (clock_seconds_since(last) < 0.25) {
             nap(0.005);
+        } else {
+            wait_for_rest(server);
+            rested = true;
+        }
     }
     return total;
 }

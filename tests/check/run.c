@@ -327,7 +327,8 @@ int run_steps(const char *command, int first_stage, int last_stage, int only, bo
             count++;
         }
     while (reported < count && (all || failed == 0)) {
-        while (running < AT_ONCE && begun < count) {
+        /* The first alone: where it fails, the others would all fail as it does. */
+        while (running < (reported > 0 ? AT_ONCE : 1) && begun < count) {
             begin(&jobs[begun++]);
             running++;
         }

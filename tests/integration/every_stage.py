@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 from course import LIMIT, check_exchange, is_closed, receive, receive_all, reset, run, wait_until
-from kernel import process_state
+from kernel import is_full, process_state
 
 # What is wrong with each command line, and the words that the message has to hold.
 BAD_SERVER_LINES = [
@@ -408,18 +408,13 @@ class EveryStage:
         send takes a part of what it is given, or waits."""
         server = start()
         data = random.Random(1).randbytes(16_000_000)
-        progress = []
 
         def write():
-            for place in range(0, len(data), 65536):
-                connection.sendall(data[place : place + 65536])
-                progress.append(place)
+            connection.sendall(data)
             connection.shutdown(socket.SHUT_WR)
 
-        def stuck_or_done():
-            before = len(progress)
-            writer.join(0.1)
-            return before == len(progress)
+        def full_or_done():
+            return is_full(server, connection) or not writer.is_alive()
 
         with socket.socket() as connection:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
@@ -427,7 +422,7 @@ class EveryStage:
             connection.connect((server.address[0], server.port))
             writer = threading.Thread(target=write)
             writer.start()
-            wait_until(stuck_or_done, "every buffer being full")
+            wait_until(full_or_done, "every buffer being full")
             came = receive(connection, len(data))
             writer.join()
         # Not left to pytest to compare: it would show where 16 MB differ.

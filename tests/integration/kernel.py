@@ -6,6 +6,7 @@ of a few lines that does what the test wants.
 
 import contextlib
 import os
+import random
 import re
 import shutil
 import socket
@@ -13,6 +14,7 @@ import struct
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -31,6 +33,15 @@ def setting(name):
 def process_state(pid):
     """One letter, as in ps(1): R runs, S sleeps, T stands still after SIGSTOP."""
     return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
+
+
+def at_rest(pid):
+    """Whether no thread of a process runs, or would run if there were a processor for it."""
+    for stat in Path(f"/proc/{pid}/task").glob("*/stat"):
+        with contextlib.suppress(OSError):  # a thread that has ended meanwhile
+            if stat.read_text(encoding="utf-8").rpartition(")")[2].split()[0] in "RD":
+                return False
+    return True
 
 
 def tcp_info(connection):
@@ -95,6 +106,35 @@ def wait_until_read(server, connection):
         return row is None or row.waiting == 0
 
     wait_until(nothing_waits, "the server having received what was sent")
+
+
+def is_full(server, connection):
+    """Whether the server has bytes of a connection to receive, and waits all the same: everything
+    on the way to the client, who reads nothing, is full, and so nothing is received from it."""
+    port = connection.getsockname()[1]
+    for _ in range(3):
+        row = table_row(server.port, port)
+        if row is None or row.waiting == 0 or not at_rest(server.pid):
+            return False
+        time.sleep(0.005)
+    return True
+
+
+def send_until_full(server, connection, most=1 << 30):
+    """Sends until nothing more fits, or so many bytes; returns all that was sent."""
+    chance = random.Random(3)
+    patience = connection.gettimeout()
+    connection.settimeout(0.05)
+    sent, full = [], False
+    while most > 0 and not full:
+        piece = chance.randbytes(65536)
+        try:
+            sent.append(piece[: connection.send(piece)])
+            most -= len(sent[-1])
+        except TimeoutError:
+            full = is_full(server, connection)
+    connection.settimeout(patience)
+    return b"".join(sent)
 
 
 @contextlib.contextmanager

@@ -266,6 +266,34 @@ def test_a_listener_of_the_labs_own_without_its_option(
     assert "NOT SEEN" in result.out.decode()
 
 
+# send(2) that does not come back before it has sent all, whatever interrupts it.
+SENDS_ALL = """
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <sys/socket.h>
+
+ssize_t send(int socket, const void *bytes, size_t size, int flags)
+{
+    ssize_t (*real)(int, const void *, size_t, int) = dlsym(RTLD_NEXT, "send");
+    size_t sent = 0;
+    for (ssize_t part; sent < size; sent += (size_t)part)
+        if ((part = real(socket, (const char *)bytes + sent, size - sent, flags)) < 0)
+            return part;
+    return (ssize_t)sent;
+}
+"""
+
+
+def test_a_send_that_takes_all_is_no_part_of_a_send(lab, build, tmp_path):
+    if re.search("address|thread", build.name):
+        pytest.skip("the sanitizer has its own send")
+    before = ["env", f"LD_PRELOAD={library(tmp_path, SENDS_ALL)}"]
+    result = lab("01-basic", "--part", "part-of-a-send", before=before)
+    skip_if_not_allowed(result)
+    assert result.status == 1, result.report()
+    assert "NOT SEEN" in result.out.decode()
+
+
 # open(2) in a network where one setting is missing.
 HAS_NOT = """
 #define _GNU_SOURCE

@@ -139,7 +139,8 @@ for task in $tasks; do
     make \$task >/results/\$task.txt 2>&1 </dev/null &
     # How far it is, every two minutes.
     while ! timeout 120 tail --pid=\$! -f /dev/null; do
-        echo "    \$(tail -n 1 /results/\$task.txt)"
+        echo "    \$(grep -o '[0-9]*%' /results/\$task.txt | tail -n 1)" \
+            "\$(tail -n 1 /results/\$task.txt)"
     done
     wait \$! || status=\$?
     echo "\$status \$((\$(date +%s) - start))" >/results/\$task.status
@@ -208,7 +209,7 @@ run_kernel() {
         -append "console=ttyS0 quiet loglevel=1 mitigations=off panic=-1" \
         -drive file="$work/disk",if=virtio,format=raw,snapshot=on \
         -drive file="$work/$1/output",if=virtio,format=raw \
-        </dev/null | tee "$work/$1/console.txt" | sed "s/^/$1: /"
+        </dev/null | tee "$work/$1/console.txt" | sed -u "s/^/$1: /"
     tar -x -f "$work/$1/output" -C "$work/$1/results"
     rm "$work/$1/output" "$work/$1/initrd"
 }
