@@ -5,10 +5,10 @@ python=$(sh tests/setup.sh python) || {
     exit 1
 }
 mkdir -p build
-# The tests wait more than they compute, so three at a time for each processor do well.
+# The tests wait more than they compute, so four at a time for each processor do well.
 if "$python" -B -c 'import xdist' 2>/dev/null; then
-    workers=$(($(nproc) * 3))
-    parallel="-n $((workers > 12 ? 12 : workers))"
+    workers=$(($(nproc) * 4))
+    parallel="-n $((workers > 16 ? 16 : workers))"
 fi
 PYTHONDONTWRITEBYTECODE=1 HYPOTHESIS_STORAGE_DIRECTORY=build/hypothesis \
     exec "$python" -m pytest -q $parallel --basetemp="build/pytest" "$@"

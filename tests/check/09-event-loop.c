@@ -55,7 +55,7 @@ static void slow_reader(void)
     char came;
 
     exchange(server, client, "x", 1);
-    fill(server, slow);
+    fill_with_anything(server, slow);
     send_bytes(client, "y", 1, SOON);
     if (receive_bytes(client, &came, 1, SOON).size != 1) {
         so("send waits for the slow client, and everybody with it: its socket has to be "

@@ -169,10 +169,13 @@ void exchange_for(struct server *server, int client, const void *bytes, size_t s
 void expect(struct server *server, int client, const void *sent, size_t sent_size,
             const void *answer, size_t answer_size);
 
-/* Fills everything between this client, which reads nothing, and the server; returns how many
-   bytes found room. At FILLED it gives up: the server itself keeps them. */
+/* Fills everything between this client, which reads nothing, and the server, with these bytes;
+   returns how many found room. */
+size_t fill(const struct server *server, int client, const char *bytes, size_t size);
+
+/* The same with any bytes; so many find room only if the server itself keeps them. */
 enum { FILLED = 32 << 20 };
-size_t fill(const struct server *server, int client);
+size_t fill_with_anything(const struct server *server, int client);
 
 /* Closes with a reset. */
 void reset(int client);

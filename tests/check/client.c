@@ -180,30 +180,40 @@ void reset(int client)
     close(client);
 }
 
-size_t fill(const struct server *server, int client)
+size_t fill(const struct server *server, int client, const char *bytes, size_t size)
 {
-    static const char block[65536];
     size_t total = 0;
     bool rested = false;
     int64_t last = clock_ns();
 
-    /* Nothing goes any more: not for a quarter of a second, nor when the server has done what it
+    /* Nothing goes any more: not for a tenth of a second, nor when the server has done what it
        still had to do. */
-    while (total < FILLED) {
-        ssize_t part = send(client, block, sizeof block, MSG_NOSIGNAL);
+    while (total < size) {
+        ssize_t part = send(client, bytes + total, size - total, MSG_NOSIGNAL);
         if (part > 0) {
             total += (size_t)part;
             rested = false;
             last = clock_ns();
         } else if (errno != EAGAIN || rested) {
             break;
-        } else if (clock_seconds_since(last) < 0.25) {
+        } else if (clock_seconds_since(last) < 0.1) {
             nap(0.005);
         } else {
             wait_for_rest(server);
             rested = true;
         }
     }
+    return total;
+}
+
+size_t fill_with_anything(const struct server *server, int client)
+{
+    char *zeros = calloc(1, FILLED);
+
+    if (zeros == NULL)
+        skip("no memory");
+    size_t total = fill(server, client, zeros, FILLED);
+    free(zeros);
     return total;
 }
 

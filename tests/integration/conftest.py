@@ -34,8 +34,10 @@ def command_of(server):
 
 def pytest_configure(config):
     # A shell starts what is to run in the background with SIGINT ignored, and its children inherit
-    # that; some tests are about Ctrl-C.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    # that; some tests are about Ctrl-C. The workers of xdist, which may be here in a thread that is
+    # not the main one and may set no signal, inherit it in their turn.
+    if not hasattr(config, "workerinput"):
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     config.addinivalue_line("markers", "idea: what is new in the stage; the one before fails it")
     server = config.getoption("server")
     if server:
@@ -50,6 +52,17 @@ def is_idea(item):
     return item.get_closest_marker("idea") is not None
 
 
+def spread(items):
+    """xdist deals out rows of tests. Neighbours take about as long, and so a worker that has got a
+    row of long ones would still work when all others are done: each row is made of all sorts. The
+    tests of the book stay together, since they share a browser, and begin."""
+    apart = 64
+    places = {
+        item: 0 if item.path.stem == "test_book" else i % apart for i, item in enumerate(items)
+    }
+    items.sort(key=places.get)
+
+
 def pytest_collection_modifyitems(config, items):
     """Which tests are of the new idea stands in the JUnit file, for the tests of the tests. For a
     server of somebody's own the ideas come first, those of 01 before those of 02, which stand on
@@ -57,6 +70,8 @@ def pytest_collection_modifyitems(config, items):
     for item in items:
         if is_idea(item):
             item.user_properties.append(("idea", "yes"))
+    if hasattr(config, "workerinput"):
+        spread(items)
     if config.getoption("server"):
         last = max((stage_of(item) for item in items), default="")
         ideas = sorted(filter(is_idea, items), key=stage_of)

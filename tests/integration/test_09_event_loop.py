@@ -362,7 +362,7 @@ def test_many_that_do_not_read(start):
     server = start("-q", "--send-buffer", 65536, "--recv-buffer", 65536)
     with contextlib.ExitStack() as stack:
         full = []
-        for _ in range(20):
+        for _ in range(8):
             connection = stack.enter_context(server.connect())
             full.append((connection, send_until_full(server, connection)))
         with server.connect(timeout=SOON) as other:
