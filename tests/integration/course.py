@@ -18,6 +18,10 @@ from pathlib import Path
 # expected to fail are run with less.
 LIMIT = float(os.environ.get("TEST_LIMIT", "20"))
 
+# Seconds, for what should take no time: it may take what a busy machine, or a slow one, makes of
+# it, but not the 5 s that a server has by default to finish its answers.
+AT_ONCE = min(max(2, LIMIT / 10), 4.5)
+
 
 # What a C library other than GNU's (musl) calls an error, and what the tests call it.
 OTHER_WORDS = {

@@ -197,9 +197,12 @@ def test_without_the_idea_the_verdict_is_not_seen(lab, build, programs, name):
 
 def test_a_machine_that_stands_still_is_no_missing_effect(build, programs, tmp_path):
     """A verdict on times is not told where the machine was late: here the part itself is."""
+    begun, still = tmp_path / "begun", tmp_path / "still"
+    still.touch()
     replace(
         programs / "06-keepalive-nodelay" / "client",
-        f"#!/bin/sh\nexec '{build / '06-keepalive-nodelay' / 'client'}' \"$@\" --nodelay off\n",
+        f"#!/bin/sh\n: >'{begun}'\nwhile [ -e '{still}' ]; do sleep 0.01; done\n"
+        f"exec '{build / '06-keepalive-nodelay' / 'client'}' \"$@\" --nodelay off\n",
     )
     command = [build / "tests" / "labs" / "06-keepalive-nodelay", "--part", "nagle"]
     with subprocess.Popen(
@@ -207,10 +210,10 @@ def test_a_machine_that_stands_still_is_no_missing_effect(build, programs, tmp_p
         stdout=subprocess.PIPE,
         start_new_session=True,
     ) as process:
-        # The part, its server and its client.
-        wait_until(lambda: len(processes_of_session(process.pid)) > 3, "the part at work")
+        wait_until(begun.exists, "the part at work")
         os.killpg(process.pid, signal.SIGSTOP)
         time.sleep(0.2)
+        still.unlink()
         os.killpg(process.pid, signal.SIGCONT)
         out = process.communicate(timeout=60)[0].decode()
     assert "NOT SEEN" not in out
