@@ -7,7 +7,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from course import Server, run
+from course import ENOUGH, Server, run
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -152,7 +152,7 @@ def client(request, client_program):
     (bytes) and err."""
     request.node.reports = getattr(request.node, "reports", [])
 
-    def run_client(port, *arguments, stdin=b"", limit=60):
+    def run_client(port, *arguments, stdin=b"", limit=ENOUGH):
         result = run([client_program, "--port", port, *arguments], stdin, limit)
         request.node.reports.append(result)
         assert "Sanitizer" not in result.err, result.report()

@@ -22,6 +22,9 @@ LIMIT = float(os.environ.get("TEST_LIMIT", "20"))
 # it, but not the 5 s that a server has by default to finish its answers.
 AT_ONCE = min(max(2, LIMIT / 10), 4.5)
 
+# Seconds, for a program that does a good deal of work and ends. On a slow machine it takes longer.
+ENOUGH = max(60, 3 * LIMIT)
+
 
 # What a C library other than GNU's (musl) calls an error, and what the tests call it.
 OTHER_WORDS = {
@@ -160,7 +163,7 @@ class Result:
         )
 
 
-def run(command, stdin=b"", limit=60):
+def run(command, stdin=b"", limit=ENOUGH):
     """Runs a program to its end."""
     command = [str(part) for part in command]
     start = time.monotonic()

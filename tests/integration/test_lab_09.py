@@ -8,7 +8,7 @@ import re
 import sys
 
 import pytest
-from course import run
+from course import ENOUGH, run
 
 LAB = "09-event-loop"
 NOT_ALLOWED = 77
@@ -22,7 +22,7 @@ def lab(build, tmp_path, request):
 
     def run_lab(*options, programs=None):
         command = [build / "tests" / "labs" / LAB, "--build", programs or build]
-        result = run([*command, "--results", tmp_path / "labs", *options], limit=120)
+        result = run([*command, "--results", tmp_path / "labs", *options], limit=2 * ENOUGH)
         request.node.reports.append(result)
         out = result.out.decode()
         if result.status == NOT_ALLOWED and (programs is None or "too slow to tell (" in out):

@@ -12,7 +12,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from course import run, wait_until
+from course import ENOUGH, run, wait_until
 
 NOT_ALLOWED = 77
 ROOT = Path(__file__).resolve().parents[2]
@@ -27,7 +27,7 @@ def lab(build, tmp_path, request):
     def run_lab(name, *options, programs=None, before=()):
         command = [*before, build / "tests" / "labs" / name]
         command += ["--build", programs or build, "--results", tmp_path / "labs", *options]
-        result = run(command, limit=120)
+        result = run(command, limit=2 * ENOUGH)
         request.node.reports.append(result)
         return result
 
