@@ -463,7 +463,7 @@ def test_there_are_enough_wrong_servers():
 def test_a_wrong_server_is_told_its_mistake(checker, check, tmp_path, private_network, name):
     source = source_of(name, tmp_path, checker)
     record = WRONG / f"{name.removesuffix('.diff')}.txt"
-    # Where the first line ends so: which of two steps tells it depends on the machine's speed.
+    # Where an earlier step tells it too, on some machines, its first line ends with --from.
     first = (WRONG / name).read_text(encoding="utf-8").splitlines()[0]
     begin = re.search(r"(--from) (\d\d)$", first)
     options = begin.groups() if begin else ()
