@@ -5,6 +5,7 @@ a process to end, or for a condition that it looks at again and again until a ge
 """
 
 import os
+import pty
 import re
 import select
 import signal
@@ -13,6 +14,8 @@ import struct
 import subprocess
 import time
 from pathlib import Path
+
+import pytest
 
 # Seconds: far more than anything takes, so that a busy machine fails no test. Tests that are
 # expected to fail are run with less.
@@ -175,6 +178,14 @@ def run(command, stdin=b"", limit=ENOUGH):
         in_gnu_words(done.stderr.decode(errors="replace")),
         time.monotonic() - start,
     )
+
+
+def open_terminal():
+    """Both ends of a new terminal (pty(7)), which the caller closes."""
+    try:
+        return pty.openpty()
+    except OSError:
+        pytest.skip("no terminal can be made here: 'mount -t devpts devpts /dev/pts' lets one be")
 
 
 def receive(connection, size):

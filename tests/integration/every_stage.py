@@ -1,7 +1,6 @@
 """What every stage keeps to. A stage's test file inherits it: class TestEveryStage(EveryStage)."""
 
 import os
-import pty
 import random
 import re
 import resource
@@ -20,6 +19,7 @@ from course import (
     LIMIT,
     check_exchange,
     is_closed,
+    open_terminal,
     receive,
     receive_all,
     reset,
@@ -328,7 +328,7 @@ class EveryStage:
         assert seconds < most, f"{seconds:.1f} s, expected less than {most}"
 
     def test_a_terminal_after_control_s(self, start):
-        master, slave = pty.openpty()
+        master, slave = open_terminal()
         writable = select.poll()
         writable.register(slave, select.POLLOUT)
         os.write(master, b"\x13")

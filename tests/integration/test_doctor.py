@@ -1,14 +1,13 @@
 """make doctor: it sees what is missing, says how to get it, and how far the machine gets."""
 
 import os
-import pty
 import shutil
 import socket
 import subprocess
 from pathlib import Path
 
 import pytest
-from course import Result, run
+from course import Result, open_terminal, run
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -267,7 +266,7 @@ def test_it_leaves_nothing_behind(here, build):
 
 @pytest.mark.parametrize("no_color", [False, True])
 def test_colour_only_on_a_terminal(environment, path_of, no_color):
-    terminal, inside = pty.openpty()
+    terminal, inside = open_terminal()
     with subprocess.Popen(
         ["sh", ROOT / "tests" / "doctor.sh"],
         stdout=inside,

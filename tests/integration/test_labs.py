@@ -1,7 +1,6 @@
 """The labs: each sees its effect with the course's programs, and says so when it is not there."""
 
 import os
-import pty
 import re
 import signal
 import socket
@@ -12,7 +11,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from course import ENOUGH, run, wait_until
+from course import ENOUGH, open_terminal, run, wait_until
 
 NOT_ALLOWED = 77
 ROOT = Path(__file__).resolve().parents[2]
@@ -441,7 +440,7 @@ def test_a_killed_lab_leaves_nothing_behind(build, tmp_path):
 @pytest.mark.parametrize("no_color", [False, True])
 def test_colour_only_on_a_terminal(build, tmp_path, no_color):
     environment = {**os.environ, "NO_COLOR": "1" if no_color else ""}
-    terminal, inside = pty.openpty()
+    terminal, inside = open_terminal()
     command = [build / "tests" / "labs" / "07-binary-struct", "--part", "byte-order"]
     subprocess.run(
         [*command, "--results", tmp_path / "labs"],
@@ -463,7 +462,7 @@ class Terminal:
     def __init__(self, command, **environment):
         keep = {name: value for name, value in os.environ.items() if name not in ("CI", "ASK")}
         self.out = b""
-        self.terminal, inside = pty.openpty()
+        self.terminal, inside = open_terminal()
         self.process = subprocess.Popen(
             command,
             stdin=inside,

@@ -8,7 +8,6 @@ import contextlib
 import fcntl
 import json
 import os
-import pty
 import pwd
 import re
 import select
@@ -25,7 +24,7 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
-from course import LIMIT, run, wait_until
+from course import LIMIT, open_terminal, run, wait_until
 from kernel import process_state
 
 CLIENT, SERVER = "10.0.0.1", "10.0.0.2"
@@ -853,7 +852,7 @@ def test_a_signal_leaves_the_results(start_wire, tmp_path, end):
 def test_ctrl_c_is_for_the_command(start_wire):
     """The kernel sends it to all programs of the terminal; the wire waits for the command."""
     script = "trap 'echo caught; exit 3' INT; echo ready; while :; do sleep 0.05; done"
-    terminal, inside = pty.openpty()
+    terminal, inside = open_terminal()
     wire = start_wire(command=["sh", "-c", script], preexec_fn=lambda: take_terminal(inside))
     wire.ready()
     os.write(terminal, b"\x03")

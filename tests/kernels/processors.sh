@@ -11,6 +11,7 @@
 set -eu
 cd "$(dirname "$0")/../.."
 [ $# -gt 0 ] || set -- s390x arm64 i386 musl
+mkdir -p build
 
 # The names that compilers and qemu have for it: the GNU triplet, and the command to run.
 triplet_of() {
