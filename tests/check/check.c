@@ -621,8 +621,11 @@ static int start_next(int stage, bool python)
         if (!file.there || file.python != python)
             break;
         if (!passes(stage)) {
-            printf("%s does not pass all its steps yet. Go on with: WATCH=1 make check-%02d\n",
-                   file.path, stage + 1);
+            struct checked last = read_checked(stage);
+            printf("%s does not pass all its steps yet", file.path);
+            if (last.there && last.failed_stage >= 0)
+                printf(" (%02d.%d fails)", last.failed_stage + 1, last.failed_step + 1);
+            printf(". Go on with: WATCH=1 make check-%02d\n", stage + 1);
             return EXIT_SUCCESS;
         }
     }
