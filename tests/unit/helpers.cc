@@ -4,6 +4,7 @@
 #include <cerrno>
 #include <csignal>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <ctime>
 #include <fcntl.h>
@@ -37,6 +38,13 @@ Descriptor memory_file()
 
     EXPECT_GE(file, 0);
     return file;
+}
+
+bool terminals_work()
+{
+    Descriptor master(posix_openpt(O_RDWR | O_NOCTTY));
+
+    return master >= 0 && grantpt(master) == 0;
 }
 
 std::string contents(int file)

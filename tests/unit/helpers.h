@@ -73,6 +73,9 @@ struct Pipe {
 /* A file without a name, in memory. */
 Descriptor memory_file();
 
+/* Whether a terminal can be made here (pty(7)): in a chroot there may be no /dev/pts. */
+bool terminals_work();
+
 /* All that stands in a file, whatever its offset. */
 std::string contents(int file);
 
