@@ -465,7 +465,8 @@ def test_there_are_enough_wrong_servers():
 def test_a_wrong_server_is_told_its_mistake(checker, check, tmp_path, private_network, name):
     source = source_of(name, tmp_path, checker)
     record = WRONG / f"{name.removesuffix('.diff')}.txt"
-    # Where an earlier step tells it too, on some machines, its first line ends with --from.
+    # Where an earlier step tells it first, always or on a fast machine, its first line ends with
+    # --from: the step that it is there for is asked.
     first = (WRONG / name).read_text(encoding="utf-8").splitlines()[0]
     begin = re.search(r"(--from) (\d\d)$", first)
     options = begin.groups() if begin else ()
