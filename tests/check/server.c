@@ -540,6 +540,30 @@ struct server *server_that_ended(void)
 
 /* ---- start and stop ---- */
 
+/* Whether a thread of a process has work to do; its main thread, which the process's own stat
+   tells of, may wait for a client meanwhile. */
+static bool thread_works(int pid)
+{
+    char path[64];
+    bool found = false;
+
+    snprintf(path, sizeof path, "/proc/%d/task", pid);
+    DIR *folder = opendir(path);
+    if (folder == NULL)
+        return false;
+    for (struct dirent *entry; !found && (entry = readdir(folder)) != NULL;) {
+        struct server one = {.pid = pid};
+        char what[32], text[PLENTY], state;
+        snprintf(what, sizeof what, "task/%d/stat", atoi(entry->d_name));
+        if (!read_proc(&one, what, text, sizeof text))
+            continue;
+        const char *rest = strrchr(text, ')');
+        found = rest != NULL && sscanf(rest, ") %c", &state) == 1 && (state == 'R' || state == 'D');
+    }
+    closedir(folder);
+    return found;
+}
+
 /* Whether a process of the server's, itself or one that it has started, has work to do. */
 static bool works(const struct server *server)
 {
@@ -550,13 +574,13 @@ static bool works(const struct server *server)
         return false;
     for (struct dirent *entry; !found && (entry = readdir(folder)) != NULL;) {
         struct server one = {.pid = atoi(entry->d_name)};
-        char text[PLENTY], state;
+        char text[PLENTY];
         int group;
         if (one.pid <= 0 || !read_proc(&one, "stat", text, sizeof text))
             continue;
         const char *rest = strrchr(text, ')');
-        found = rest != NULL && sscanf(rest, ") %c %*d %d", &state, &group) == 2 &&
-                group == server->pid && (state == 'R' || state == 'D');
+        found = rest != NULL && sscanf(rest, ") %*c %*d %d", &group) == 1 && group == server->pid &&
+                thread_works(one.pid);
     }
     closedir(folder);
     return found;
