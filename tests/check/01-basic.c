@@ -69,7 +69,7 @@ static void more_than_one_buffer(void)
 
 static void late_reader(void)
 {
-    enum { SIZE = 8 << 20, ROUNDS = 4 };
+    enum { SIZE = 8 << 20, ROUNDS = 8 };
     struct server *server = start("");
     int client = connect_small(server);
     char *bytes = numbered(SIZE), *came = malloc(SIZE);
