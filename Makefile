@@ -319,7 +319,7 @@ kernels:
 ##  make processors  build and test for s390x, arm64, i386, and with musl
 .PHONY: processors
 processors:
-	@sh tests/setup.sh processors
+	@sh tests/setup.sh processors $(NAMES)
 	@sh tests/kernels/processors.sh $(NAMES)
 
 ##@read

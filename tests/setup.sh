@@ -2,7 +2,8 @@
 # Sees that what a task needs is there: setup.sh TASK, and the task is tour, test, lint, book,
 # book-test, fuzz, kernels or processors. What is missing is installed as packages where that is
 # possible: by root, or by sudo where it asks nothing or can ask on the terminal. Otherwise it
-# prints the one command to type, and fails.
+# prints the one command to type, and fails. Behind processors may stand which of those that
+# tests/kernels/processors.sh knows.
 #
 # setup.sh python prints a Python that has what the tests need, setup.sh book-python one that has
 # what the book needs; there may be several.
@@ -36,10 +37,14 @@ missing() {
         return
         ;;
     processors)
-        for compiler in s390x-linux-gnu-g++ aarch64-linux-gnu-g++ i686-linux-gnu-g++ musl-gcc; do
-            has "$compiler" || echo "$compiler"
+        for name in $processors; do
+            case $name in
+            s390x) has s390x-linux-gnu-g++ && has qemu-s390x ;;
+            arm64) has aarch64-linux-gnu-g++ && has qemu-aarch64 ;;
+            i386) has i686-linux-gnu-g++ ;;
+            musl) has musl-gcc ;;
+            esac || echo "what builds and runs programs for $name"
         done
-        has qemu-s390x && has qemu-aarch64 || echo "qemu-user"
         [ -d /usr/src/googletest ] || echo "the sources of GoogleTest"
         find_python "$test_modules" >/dev/null || echo "Python with pytest and hypothesis"
         return
@@ -80,20 +85,30 @@ missing() {
     done
 }
 
+task=$1
+[ $# -eq 0 ] || shift
+processors=${*:-s390x arm64 i386 musl}
 debian="apt-get install -y"
 fedora="dnf install -y"
 arch="pacman -S --needed --noconfirm"
 alpine="apk add"
-case $1 in
+case $task in
 kernels)
     debian="$debian --no-install-recommends debootstrap qemu-system-x86 busybox-static cpio"
     debian="$debian e2fsprogs python3"
     fedora= arch= alpine=
     ;;
 processors)
-    debian="$debian --no-install-recommends g++-s390x-linux-gnu g++-aarch64-linux-gnu"
-    debian="$debian g++-i686-linux-gnu musl-tools qemu-user libgtest-dev python3-pytest"
-    debian="$debian python3-pytest-xdist python3-hypothesis"
+    debian="$debian --no-install-recommends"
+    for name in $processors; do
+        case $name in
+        s390x) debian="$debian g++-s390x-linux-gnu qemu-user" ;;
+        arm64) debian="$debian g++-aarch64-linux-gnu qemu-user" ;;
+        i386) debian="$debian g++-i686-linux-gnu" ;;
+        musl) debian="$debian musl-tools" ;;
+        esac
+    done
+    debian="$debian libgtest-dev python3-pytest python3-pytest-xdist python3-hypothesis"
     fedora= arch= alpine=
     ;;
 book*)
@@ -109,13 +124,13 @@ book*)
     alpine="$alpine build-base linux-headers"
     ;;
 esac
-if [ "$1" = book-test ]; then
+if [ "$task" = book-test ]; then
     debian="$debian chromium"
     fedora="$fedora chromium"
     arch="$arch chromium"
     alpine="$alpine chromium"
 fi
-if [ "$1" = test ] || [ "$1" = lint ]; then
+if [ "$task" = test ] || [ "$task" = lint ]; then
     debian="$debian libgtest-dev python3-pytest python3-pytest-xdist python3-hypothesis"
     debian="$debian netcat-openbsd socat iproute2"
     fedora="$fedora gtest-devel python3-pytest python3-pytest-xdist python3-hypothesis"
@@ -125,13 +140,13 @@ if [ "$1" = test ] || [ "$1" = lint ]; then
     alpine="$alpine gtest-dev py3-pytest py3-pytest-xdist py3-hypothesis"
     alpine="$alpine netcat-openbsd socat iproute2"
 fi
-if [ "$1" = fuzz ]; then
+if [ "$task" = fuzz ]; then
     debian="$debian clang libclang-rt-dev python3"
     fedora="$fedora clang compiler-rt python3"
     arch="$arch clang compiler-rt python"
     alpine="$alpine clang compiler-rt python3"
 fi
-if [ "$1" = lint ]; then
+if [ "$task" = lint ]; then
     debian="$debian clang clang-format clang-tidy cppcheck"
     fedora="$fedora clang clang-tools-extra cppcheck"
     arch="$arch clang cppcheck"
@@ -150,7 +165,7 @@ install_command() {
     fi
 }
 
-case $1 in
+case $task in
 python)
     find_python "$test_modules"
     exit
@@ -168,13 +183,13 @@ tour | test | lint | book | book-test | fuzz | kernels | processors) ;;
 esac
 
 missing_list() {
-    missing "$1" | sed '$!s/$/,/' | tr '\n' ' ' | sed 's/ $//'
+    missing "$task" | sed '$!s/$/,/' | tr '\n' ' ' | sed 's/ $//'
 }
 
-[ -z "$(missing "$1")" ] && exit 0
+[ -z "$(missing "$task")" ] && exit 0
 
-goal=${1#book-}
-echo "missing for 'make $goal': $(missing_list "$1")" >&2
+goal=${task#book-}
+echo "missing for 'make $goal': $(missing_list)" >&2
 command=$(install_command)
 tried=
 if [ -n "$command" ] && [ "$(id -u)" = 0 ]; then
@@ -187,8 +202,8 @@ elif [ -n "$command" ] && has sudo &&
     echo "installing: $tried" >&2
     sudo sh -c "$command"
 fi
-[ -z "$(missing "$1")" ] && exit 0
-[ -z "$tried" ] || echo "that did not help; still missing: $(missing_list "$1")" >&2
+[ -z "$(missing "$task")" ] && exit 0
+[ -z "$tried" ] || echo "that did not help; still missing: $(missing_list)" >&2
 {
     echo "Type this once, as root or behind sudo, then 'make $goal' again:"
     echo "  Debian, Ubuntu:  $debian"

@@ -80,13 +80,18 @@ modules_of() {
 
 # A small Debian; what is built in it, once, are programs for all of the kernels.
 make_root() {
-    if [ ! -e "$root/complete" ]; then
-        rm -rf "$root"
-        packages=make,gcc,g++,libc6-dev,git,iproute2,libgtest-dev,netcat-openbsd,socat,procps,kmod
+    packages=make,gcc,libc6-dev,git,iproute2,netcat-openbsd,socat,procps,kmod
+    case $tasks in
+    *test*)
+        packages=$packages,g++,libgtest-dev
         packages=$packages,python3-pytest,python3-pytest-xdist,python3-hypothesis
+        ;;
+    esac
+    if [ "$(cat "$root/complete" 2>/dev/null)" != $packages ]; then
+        rm -rf "$root"
         debootstrap --variant=minbase --include="$packages" bookworm "$root" "$(mirror)"
         chroot "$root" useradd --create-home learner
-        touch "$root/complete"
+        echo $packages >"$root/complete"
     fi
     rm -rf "$root/lib/modules" "$root/results"
     mkdir -p "$root/lib/modules" "$root/results"
