@@ -1,5 +1,6 @@
 /* Stage 06: when to send. */
 #include <errno.h>
+#include <math.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
@@ -45,12 +46,12 @@ static void keepalive_is_on(void)
     if (seconds > 1801) {
         so("SO_KEEPALIVE is set, TCP_KEEPIDLE is not: the kernel's own time is 7200 s. Its unit is "
            "the second");
-        fail("a timer of %.0f s", seconds);
+        fail("a timer of %.0f s", ceil(seconds));
     }
     if (seconds < 1700) {
         so("TCP_KEEPIDLE is the silence before the first question, given.keepalive_idle, in "
            "seconds; TCP_KEEPINTVL is the time between questions");
-        fail("a timer of %.0f s", seconds);
+        fail("a timer of %.0f s", ceil(seconds));
     }
 }
 
@@ -62,14 +63,14 @@ static void keepalive_idle(void)
         so("TCP_KEEPIDLE (IPPROTO_TCP) gets given.keepalive_idle, in seconds");
         if (seconds < 0)
             fail("no timer");
-        fail("a timer of %.0f s", seconds);
+        fail("a timer of %.0f s", ceil(seconds));
     }
     did("started it with --keepalive off");
     expected("no timer");
     seconds = keepalive_timer("--keepalive off");
     if (seconds >= 0) {
         so("given.keepalive is the value for SO_KEEPALIVE: 0 leaves it off");
-        fail("a timer of %.0f s", seconds);
+        fail("a timer of %.0f s", ceil(seconds));
     }
 }
 

@@ -195,6 +195,9 @@ void nap(double seconds);
    busy machine everything takes longer. A limit gets at most twice as long. */
 double machine_delay(void);
 
+/* Whether one of them has work to do at this moment. A limit that is over waits for that, too. */
+bool servers_work(void);
+
 /* A time limit that begins now. */
 struct limit {
     int64_t begun;

@@ -11,7 +11,7 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import pytest
-from course import run
+from course import LIMIT, run
 
 ROOT = Path(__file__).resolve().parents[2]
 WRONG = ROOT / "tests" / "check" / "wrong"
@@ -34,7 +34,7 @@ def checker(build):
 def check(checker, tmp_path):
     """check(*arguments) runs the checker with a folder of its own for mine/."""
 
-    def run_checker(*arguments, environment=None, limit=300):
+    def run_checker(*arguments, environment=None, limit=15 * LIMIT):
         command = [str(checker), "--mine", str(tmp_path / "mine"), *map(str, arguments)]
         return subprocess.run(
             command,

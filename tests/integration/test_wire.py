@@ -507,7 +507,11 @@ def test_ladder_and_picture_show_the_same(converse, tmp_path):
         assert label in labels, text
     assert labels.count("FIN ACK") == 2, text
     # The very last segment may still be under way when the client's script ends.
-    assert "(again)" not in text and "lost" not in text, text
+    assert "lost" not in text, text
+    # On a machine that stands still for a while TCP sends again; then something it has sent before.
+    for place, label in enumerate(labels):
+        plain, again, _ = label.partition(" (again)")
+        assert not again or plain in labels[:place], text
     assert svg_labels(svg) == labels
 
 
