@@ -208,7 +208,7 @@ run_kernel() {
     truncate -s 256M "$work/$1/output"
     make_initrd "$1"
     echo "$1: booting"
-    timeout 7200 qemu-system-x86_64 -accel "$accelerator" -cpu qemu64,-cx16 -smp 2 -m 4096 \
+    timeout --foreground 7200 qemu-system-x86_64 -accel "$accelerator" -cpu qemu64,-cx16 -smp 2 -m 4096 \
         -display none -monitor none -serial stdio -no-reboot -nic none \
         -kernel "$work/$1/kernel/boot/"vmlinuz-* -initrd "$work/$1/initrd" \
         -append "console=ttyS0 quiet loglevel=1 mitigations=off panic=-1" \
