@@ -208,8 +208,8 @@ run_kernel() {
     truncate -s 256M "$work/$1/output"
     make_initrd "$1"
     echo "$1: booting"
-    timeout --foreground 7200 qemu-system-x86_64 -accel "$accelerator" -cpu qemu64,-cx16 -smp 2 -m 4096 \
-        -display none -monitor none -serial stdio -no-reboot -nic none \
+    timeout --foreground 7200 qemu-system-x86_64 -accel "$accelerator" -cpu qemu64,-cx16 \
+        -smp 2 -m 4096 -display none -monitor none -serial stdio -no-reboot -nic none \
         -kernel "$work/$1/kernel/boot/"vmlinuz-* -initrd "$work/$1/initrd" \
         -append "console=ttyS0 quiet loglevel=1 mitigations=off panic=-1" \
         -drive file="$work/disk",if=virtio,format=raw,snapshot=on \
