@@ -193,7 +193,7 @@ $(NUMBERS:%=try-%): try-%: $(COMMON)
 .PHONY: test unit integration
 test:
 	@sh tests/setup.sh test
-	@$(MAKE) --no-print-directory unit || units=failed; \
+	@units=; $(MAKE) --no-print-directory unit || units=failed; \
 	$(MAKE) --no-print-directory integration || exit 1; \
 	[ -z "$$units" ] || { echo "the unit tests failed: see above" >&2; exit 1; }
 

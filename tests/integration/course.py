@@ -190,7 +190,7 @@ def open_terminal():
 
 def receive(connection, size):
     """Receives size bytes, or what came before the end of the stream, or in time."""
-    data = b""
+    data = bytearray()
     while len(data) < size:
         try:
             part = connection.recv(size - len(data))
@@ -199,15 +199,21 @@ def receive(connection, size):
         if not part:
             break
         data += part
-    return data
+    return bytes(data)
 
 
 def receive_all(connection):
     """Receives up to the end of the stream."""
-    data = b""
+    data = bytearray()
     while part := connection.recv(65536):
         data += part
-    return data
+    return bytes(data)
+
+
+def send_patiently(connection, data):
+    """As sendall, whose time is for all of the data: here it is for each piece of them."""
+    for place in range(0, len(data), 65536):
+        connection.sendall(data[place : place + 65536])
 
 
 def check_exchange(connection, sent, expected=None):

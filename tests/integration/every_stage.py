@@ -24,6 +24,7 @@ from course import (
     receive_all,
     reset,
     run,
+    send_patiently,
     wait_until,
 )
 from kernel import is_full, process_state
@@ -420,7 +421,7 @@ class EveryStage:
         data = random.Random(1).randbytes(16_000_000)
 
         def write():
-            connection.sendall(data)
+            send_patiently(connection, data)
             connection.shutdown(socket.SHUT_WR)
 
         def full_or_done():

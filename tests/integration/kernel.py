@@ -19,7 +19,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from course import wait_until
+from course import AT_ONCE, wait_until
 
 
 def setting(name):
@@ -37,9 +37,11 @@ def process_state(pid):
 
 def at_rest(pid):
     """Whether no thread of a process runs, or would run if there were a processor for it."""
-    for stat in Path(f"/proc/{pid}/task").glob("*/stat"):
-        with contextlib.suppress(OSError):  # a thread that has ended meanwhile
-            if stat.read_text(encoding="utf-8").rpartition(")")[2].split()[0] in "RD":
+    tasks = Path(f"/proc/{pid}/task")
+    for thread in os.listdir(tasks):
+        with contextlib.suppress(OSError):  # one that has ended meanwhile
+            stat = (tasks / thread / "stat").read_text(encoding="utf-8")
+            if stat.rpartition(")")[2].split()[0] in "RD":
                 return False
     return True
 
@@ -120,19 +122,21 @@ def is_full(server, connection):
     return True
 
 
-def send_until_full(server, connection, most=1 << 30):
-    """Sends until nothing more fits, or so many bytes; returns all that was sent."""
+def send_until_full(server, connection, most=60_000_000):
+    """Sends until nothing more fits, or so many bytes; returns all that was sent. Nothing more
+    fits, too, where nothing goes for long, and the server works on all the same."""
     chance = random.Random(3)
     patience = connection.gettimeout()
     connection.settimeout(0.05)
-    sent, full = [], False
+    sent, full, last = [], False, time.monotonic()
     while most > 0 and not full:
         piece = chance.randbytes(65536)
         try:
             sent.append(piece[: connection.send(piece)])
             most -= len(sent[-1])
+            last = time.monotonic()
         except TimeoutError:
-            full = is_full(server, connection)
+            full = is_full(server, connection) or time.monotonic() - last > AT_ONCE
     connection.settimeout(patience)
     return b"".join(sent)
 

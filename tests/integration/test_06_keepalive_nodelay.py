@@ -356,9 +356,10 @@ def test_two_small_writes_wait_for_an_ack_unless_nodelay_is_on(client):
             assert (result.status, result.out.decode()) == (0, "".join(messages))
             times[nodelay] = times_of_replies(result)
             assert len(times[nodelay]) == len(messages)
-    off = statistics.median(times["off"])  # the ACK of the very first part is not delayed
+    off = statistics.median(times["off"])
     assert off > 30, f"about 40 ms were expected with --nodelay off, came {times}"
-    assert min(times["on"]) < off / 3, f"milliseconds by --nodelay: {times}"
+    # Not the first: the ACK of its first part is not delayed.
+    assert min(times["on"][1:]) < off / 3, f"milliseconds by --nodelay: {times}"
 
 
 def test_one_write_waits_for_nothing(client):
@@ -368,7 +369,7 @@ def test_one_write_waits_for_nothing(client):
         whole = client(port, "--nodelay", "off", "--split", "off", *messages)
     assert (whole.status, whole.out) == (split.status, split.out) == (0, whole.out)
     at_once, delayed = times_of_replies(whole), times_of_replies(split)
-    assert min(at_once) < statistics.median(delayed) / 3, f"{at_once} ms; split: {delayed}"
+    assert min(at_once[1:]) < statistics.median(delayed) / 3, f"{at_once} ms; split: {delayed}"
 
 
 @pytest.mark.parametrize("split, segments", [("off", 1), ("on", 2)])

@@ -22,6 +22,7 @@ from course import (
     receive,
     receive_all,
     reset,
+    send_patiently,
     wait_until,
 )
 from every_stage import EveryStage
@@ -321,7 +322,7 @@ def test_a_reader_that_stops_and_goes_on_misses_nothing(start):
 
     def write():
         with contextlib.suppress(OSError):
-            stopped.sendall(data)
+            send_patiently(stopped, data)
 
     def full_or_done():
         return is_full(server, stopped) or not writer.is_alive()
@@ -348,7 +349,7 @@ def test_a_client_that_does_not_read_is_not_read_either(start, sanitized):
     with server.connect() as connection:
         check_exchange(connection, b"all that it needs for a client is there\n")
         before = process_status(server, "VmRSS")
-        sent = send_until_full(server, connection, 60_000_000)
+        sent = send_until_full(server, connection)
         grown = process_status(server, "VmRSS") - before
         assert len(sent) < 60_000_000 and grown < (4000 if sanitized else 200), (
             f"a client that reads nothing could send {len(sent)} bytes, and the server has grown "
