@@ -507,6 +507,14 @@ static struct timespec changed(const struct file *file);
 
 /* Whether the learner's server of a stage passes all its steps: by the last check, if the server
    was not changed since, or by one made now. */
+/* Whether the last check was of this file, as it is now. */
+static bool is_checked(const struct checked *last, const struct file *file)
+{
+    struct timespec edited = changed(file);
+
+    return last->there && strcmp(last->server, file->path) == 0 && later(&last->when, &edited);
+}
+
 static bool passes(int stage)
 {
     struct file file = server_file(stage);
@@ -516,9 +524,7 @@ static bool passes(int stage)
     if (!file.there)
         return false;
     struct checked last = read_checked(stage);
-    struct timespec edited = changed(&file);
-    if (last.there && last.failed_stage < 0 && strcmp(last.server, file.path) == 0 &&
-        later(&last.when, &edited))
+    if (is_checked(&last, &file) && last.failed_stage < 0)
         return true;
     snprintf(name, sizeof name, "%02d-server", stage + 1);
     if (!build(&file, name, command, sizeof command))
@@ -623,7 +629,7 @@ static int start_next(int stage, bool python)
         if (!passes(stage)) {
             struct checked last = read_checked(stage);
             printf("%s does not pass all its steps yet", file.path);
-            if (last.there && last.failed_stage >= 0)
+            if (is_checked(&last, &file) && last.failed_stage >= 0)
                 printf(" (%02d.%d fails)", last.failed_stage + 1, last.failed_step + 1);
             printf(". Go on with: WATCH=1 make check-%02d\n", stage + 1);
             return EXIT_SUCCESS;

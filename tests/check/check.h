@@ -87,9 +87,9 @@ struct server *launch(const char *options);
 bool listens(struct server *server, int wanted, double seconds);
 _Noreturn void explain_no_listener(struct server *server);
 
-/* Waits until the server has nothing to do, or for a second: what it does between listen and
-   accept takes a moment. */
-void wait_for_rest(const struct server *server);
+/* Waits until the server has nothing to do: what it does between listen and accept takes a moment.
+   False where it still works after a second of its own. */
+bool wait_for_rest(const struct server *server);
 
 /* Whether it has ended; waits for that, for so many seconds at most. */
 bool has_ended(struct server *server, double seconds);
@@ -106,8 +106,8 @@ void stop(struct server *server);
 
 /* Waits until it rests, stops it, and has it go on: what it waits in is interrupted, a send that
    has taken a part of its bytes returns with that (signal(7), "Interruption of system calls and
-   library functions by stop signals"). */
-void interrupt(struct server *server);
+   library functions by stop signals"). False where it does not come to rest. */
+bool interrupt(struct server *server);
 
 /* Ends it in any case, with SIGKILL. */
 void kill_server(struct server *server);

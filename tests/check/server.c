@@ -586,7 +586,7 @@ static bool works(const struct server *server)
     return found;
 }
 
-void wait_for_rest(const struct server *server)
+bool wait_for_rest(const struct server *server)
 {
     enum { LOOKS = 5, MOST_WORK = 1, LONGEST = 10 };
     double used = cpu_seconds(server);
@@ -596,8 +596,9 @@ void wait_for_rest(const struct server *server)
     for (int idle = 0; idle < LOOKS; nap(0.002)) {
         idle = works(server) ? 0 : idle + 1;
         if (cpu_seconds(server) - used > MOST_WORK || clock_seconds_since(begun) > LONGEST)
-            break;
+            return false;
     }
+    return true;
 }
 
 bool servers_work(void)
@@ -730,15 +731,16 @@ void stop(struct server *server)
     fail("it still ran 2 s later");
 }
 
-void interrupt(struct server *server)
+bool interrupt(struct server *server)
 {
     siginfo_t change = {0};
 
-    wait_for_rest(server);
+    bool rests = wait_for_rest(server);
     kill(-server->pid, SIGSTOP);
     WITHIN (SOON, change.si_pid == server->pid || has_ended(server, 0))
         waitid(P_PID, (id_t)server->pid, &change, WSTOPPED | WNOHANG);
     kill(-server->pid, SIGCONT);
+    return rests;
 }
 
 void kill_server(struct server *server)

@@ -219,6 +219,15 @@ def test_start_never_overwrites(check, tmp_path):
     assert path.read_text(encoding="ascii") == "mine\n"
 
 
+def test_start_names_no_step_of_a_file_that_was_changed_since(check, tmp_path):
+    check("start")
+    check("check")
+    (tmp_path / "mine" / "01" / "server.c").write_text("int main(void) {\n", encoding="ascii")
+    result = check("start")
+    assert "does not pass all its steps yet. Go on with: WATCH=1 make check-01" in result.stdout
+    assert "server.c:1:" in result.stdout + result.stderr
+
+
 @pytest.mark.parametrize("python", [False, True], ids=["c", "python"])
 def test_start_goes_on_with_the_learners_own_stage(checker, check, tmp_path, python):
     check("start", *python_flag(python))
