@@ -149,7 +149,10 @@ static void who_does_not_read_is_closed(void)
         so("the server is held up in send: SO_SNDTIMEO is for send what SO_RCVTIMEO is for recv; "
            "and a send that returns -1 ends the "
            "connection. In an event loop no socket blocks");
-        fail("%.1f s after the limit the connection was still open", SOON);
+        struct end end = server_end(server, client);
+        fail("%.1f s after the limit the connection was still open, with %ld bytes unsent and %ld "
+             "unread",
+             SOON, end.unsent, end.unread);
     }
     close(client);
     client = connect_to(server);
