@@ -118,8 +118,8 @@ int threads(const struct server *server);
 double cpu_seconds(const struct server *server);
 long resident_kib(const struct server *server);
 
-/* Whether it uses the processor for most of so many seconds that begin now, as one in a loop does
-   that waits for nothing. */
+/* Whether it is at work all the time, as one in a loop is that waits for nothing. Looks for so many
+   seconds, or for longer where it hardly gets a processor. */
 bool is_busy(const struct server *server, double seconds);
 
 /* A connection as the system sees it from the server's end (proc_net_tcp(5)). */

@@ -414,19 +414,6 @@ double most_used(void)
     return most;
 }
 
-bool is_busy(const struct server *server, double seconds)
-{
-    double used = cpu_seconds(server), delay = machine_delay(), time = 0;
-    int64_t begun = clock_ns();
-
-    /* While it waits for a processor it cannot use one. */
-    while (time < seconds && clock_seconds_since(begun) < 8 * seconds) {
-        nap(seconds / 4);
-        time = clock_seconds_since(begun) - (machine_delay() - delay);
-    }
-    return cpu_seconds(server) - used > 0.6 * time;
-}
-
 /* ---- what it said, and how it ended ---- */
 
 /* The last line with something in it, of what it wrote to a file; "" where there is none. */
@@ -599,6 +586,25 @@ bool wait_for_rest(const struct server *server)
             return false;
     }
     return true;
+}
+
+bool is_busy(const struct server *server, double seconds)
+{
+    enum { LOOKS = 20, MOST_IDLE = 4 };
+    double begin = cpu_seconds(server), used = 0;
+    int64_t begun = clock_ns();
+    int looks = 0, idle = 0;
+
+    /* How much of a processor it gets is up to the others; but it is hardly ever found asleep. */
+    while ((looks < LOOKS || used < seconds / 4) && clock_seconds_since(begun) < 8 * seconds) {
+        nap(seconds / LOOKS);
+        looks++;
+        idle += !works(server);
+        if (idle > MOST_IDLE && 4 * idle > looks)
+            return false;
+        used = cpu_seconds(server) - begin;
+    }
+    return used > seconds / 8;
 }
 
 bool servers_work(void)

@@ -21,9 +21,9 @@ import pytest
 # expected to fail are run with less.
 LIMIT = float(os.environ.get("TEST_LIMIT", "20"))
 
-# Seconds, for what should take no time: it may take what a busy machine, or a slow one, makes of
-# it, but not the 5 s that a server has by default to finish its answers.
-AT_ONCE = min(max(2, LIMIT / 10), 4.5)
+# Seconds, for what should take no time, or little: it may take what a busy machine, or a slow one,
+# makes of it, but not the 5 s that a server has by default to finish its answers.
+AT_ONCE = 4
 
 # Seconds, for a program that does a good deal of work and ends. On a slow machine it takes longer.
 ENOUGH = max(60, 3 * LIMIT)
