@@ -5,9 +5,9 @@ import time
 client = socket.create_connection(("127.0.0.1", 9999))
 start = time.monotonic()
 try:
-    for _ in range(8):
+    for _ in range(24):
         client.send(b"x")
-        time.sleep(0.3)
+        time.sleep(0.1)
     end = f"still connected, {len(client.recv(100))} bytes have come back"
 except OSError as error:
     end = error.strerror
