@@ -67,7 +67,7 @@ BEFORE = {"09-event-loop": "07-binary-struct"}
 KINDS = "diff|lines|source|patch|file|try|lab|tour|stages|times|machine"
 PART = re.compile(rf"(<!-- ({KINDS})\b(.*?)-->\n)(.*?)(<!-- end -->)", re.S)
 FENCED = re.compile(r"^ *```.*?^ *```$", re.S | re.M)
-LIMIT = 20  # seconds, more than anything that is run here takes
+LIMIT = 60  # seconds, more than anything that is run here takes
 COLUMNS = 80  # of a command with its prompt
 # In the environment: commands are run to be compared, and a 'sleep' may take some seconds longer.
 CHECKING = "CHECKING"
@@ -243,12 +243,30 @@ class Background:
                             return
             time.sleep(0.02)
 
+    def rests(self):
+        """Whether no thread of its programs runs, or would run if there were a processor for it."""
+        for folder in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                if os.getsid(int(folder.name)) == self.process.pid:
+                    for thread in os.listdir(folder / "task"):
+                        stat = (folder / "task" / thread / "stat").read_text()
+                        if stat.rpartition(")")[2].split()[0] in "RD":
+                            return False
+        return True
+
+    def wait_for_rest(self):
+        """Until what came to it is done: on a busy machine it may not have had its turn yet."""
+        end = time.monotonic() + 2
+        while not self.rests() and time.monotonic() < end:
+            time.sleep(0.01)
+
     def news(self):
         """What it has logged since it was last asked; waits until it has nothing more to say, or
         says the same again and again."""
         size = -1
         end = time.monotonic() + 1
         while size != self.log_path.stat().st_size and time.monotonic() < end:
+            self.wait_for_rest()
             size = self.log_path.stat().st_size
             time.sleep(0.2)
         text = self.log_path.read_text()
@@ -317,6 +335,8 @@ def terminal(script, folder, numbers):
     for line in re.split(r"(?<!\\)\n", script.strip()):
         command, shown = line.strip(), line.strip().replace("\\\n", "\\\n> ")
         number = next(numbers)
+        for program in started:
+            program.wait_for_rest()
         servers = [program for program in started if program.is_server and program.runs()]
         if command.startswith("&"):
             whole = not command.startswith("&-")

@@ -143,6 +143,7 @@ static void a_clean_end(void)
     send_bytes(client, sent, SIZE, SOON);
     shutdown(client, SHUT_WR);
     nap(0.1);
+    wait_for_rest(server);
     ask_to_stop(server);
     if (has_ended(server, 0.3)) {
         so("SIGTERM ends it where it stands: a handler, or a thread that waits for it, stops the "
@@ -168,6 +169,7 @@ static void a_clean_end(void)
     client = connect_small(server);
     send_bytes(client, sent, SIZE, SOON);
     nap(0.1);
+    wait_for_rest(server);
     ask_to_stop(server);
     if (!has_ended(server, SOON + 0.5)) {
         so("the wait for clients has an end: given.grace seconds");

@@ -5,7 +5,7 @@ import socket
 import threading
 
 import pytest
-from course import check_exchange, receive
+from course import check_exchange, receive, send_patiently
 from every_stage import EveryStage
 from kernel import accepted_buffers, answering, refusing, setting, tcp_info
 
@@ -130,7 +130,7 @@ def test_a_size_that_was_set_does_not_grow(start):
     server = start("-q", "--recv-buffer", size, "--send-buffer", size)
     message = bytes(8_000_000)
     with server.connect() as connection:
-        sender = threading.Thread(target=connection.sendall, args=(message,), daemon=True)
+        sender = threading.Thread(target=send_patiently, args=(connection, message), daemon=True)
         sender.start()
         assert receive(connection, len(message)) == message
         sender.join()

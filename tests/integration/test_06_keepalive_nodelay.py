@@ -87,10 +87,10 @@ def test_a_silent_client_is_asked_if_it_lives(start):
     probing = start("--keepalive-idle", 1, "--keepalive-interval", 1)
     silent = start("--keepalive", "off", "--keepalive-idle", 1, "--keepalive-interval", 1)
     with silent.connect() as not_asked, probing.connect() as asked:
+        start_time = time.monotonic()
         for connection in (not_asked, asked):
             check_exchange(connection, b"Hello\n")
         before = [tcp_info(c).segments_received for c in (not_asked, asked)]
-        start_time = time.monotonic()
         wait_until(
             lambda: tcp_info(asked).segments_received > before[1],
             "a keep-alive probe, with --keepalive-idle 1",
@@ -167,7 +167,8 @@ def test_quickack_acks_every_request_at_once(start):
     # An ACK at once goes ahead of the reply, a delayed one goes with it. The kernel falls back
     # to delaying them after a few, so this shows that the option is set again and again.
     exchanges = 200
-    off = segments_from(start("-q"), exchanges)
+    # A busy machine makes a reply late, and its ACK then goes ahead.
+    off = min(segments_from(start("-q"), exchanges) for _ in range(3))
     on = segments_from(start("-q", "--quickack", "on"), exchanges)
     assert off < 1.3 * exchanges, f"{exchanges} exchanges without: {off} segments from the server"
     assert on > 1.7 * exchanges, (

@@ -258,7 +258,7 @@ def test_who_finds_no_place_within_the_grace_is_reset(start):
 
 @pytest.mark.idea
 def test_grace_is_what_a_stuck_client_gets(start):
-    grace = 1.2
+    grace = 2
     server = start("--grace", grace, "--send-buffer", 1)
     with stuck_client(server), clients_of(server, 1) as [idle]:
         begin = time.monotonic()

@@ -1,7 +1,6 @@
 """Stage 09: one thread for all clients, and one for each loop."""
 
 import contextlib
-import os
 import random
 import re
 import resource
@@ -29,6 +28,7 @@ from every_stage import EveryStage
 from hypothesis import given
 from hypothesis import strategies as st
 from kernel import (
+    at_rest,
     is_full,
     process_state,
     send_until_full,
@@ -63,19 +63,15 @@ class TestEveryStage(EveryStage):
     short_grace = ("--grace", "0.9")
 
 
-def processor_seconds(server):
-    """How much processor time the server has had."""
-    stat = Path(f"/proc/{server.pid}/stat").read_text(encoding="utf-8")
-    return sum(map(int, stat.rpartition(")")[2].split()[11:13])) / os.sysconf("SC_CLK_TCK")
-
-
 def check_no_spin(server, when):
     """Fails if the server, which has nothing to do, does something all the time. Nothing can be
-    waited for. On a busy machine it may have but a small part of a processor to spin on."""
-    before = processor_seconds(server)
-    time.sleep(0.5)
-    used = processor_seconds(server) - before
-    assert used < 0.03, f"{when}: it spins, {used:.2f} s of processor time in 0.5 s with nothing to do"
+    waited for. How much of a processor it gets depends on the others, but not whether it rests."""
+    looks = 20
+    found = 0
+    for _ in range(looks):
+        time.sleep(0.025)
+        found += not at_rest(server.pid)
+    assert found < looks / 2, f"{when}: it spins, at work in {found} of {looks} looks"
 
 
 @contextlib.contextmanager
@@ -405,12 +401,12 @@ def test_answers_that_wait_at_the_end_of_the_stream_are_sent(start, end):
 def test_the_silent_are_ended_each_at_its_time(start):
     server = start("--timeout", 2)
     with server.connect() as first, server.connect() as second, server.connect() as third:
-        for _ in range(3):
-            time.sleep(0.8)  # together more than the timeout, each much less
+        for _ in range(6):
+            time.sleep(0.4)  # together more than the timeout, each much less
             check_exchange(second, b"still here\n")
         assert is_closed(first) and is_closed(third)
-        check_exchange(second, b"still here\n")
         begin = time.monotonic()
+        check_exchange(second, b"still here\n")
         assert is_closed(second)
         took = time.monotonic() - begin
     assert 1 < took < 2 + SOON, f"--timeout 2, and it took {took:.2f} s"
@@ -446,7 +442,7 @@ def test_an_event_that_waits_is_its_clients_and_nobody_elses(start):
     first has an event left that is of nobody, or of the client that has its descriptor by then."""
     begun = time.monotonic()
     with clients_of(start("-v"), 8):
-        patience = max(0.5, 5 * (time.monotonic() - begun))  # while all are connected
+        patience = max(2, 5 * (time.monotonic() - begun))  # while all are connected
     for _ in range(2):
         server = start("--timeout", f"{patience:.1f}")
         with contextlib.ExitStack() as stack:
@@ -691,7 +687,7 @@ def test_a_stop_without_descriptors(start):
 
 @pytest.mark.idea
 def test_grace_is_what_a_stuck_client_gets(start):
-    grace = 1.2
+    grace = 2
     server = start("--grace", grace, "--send-buffer", 1)
     with stuck_client(server), clients_of(server, 1) as [idle]:
         begin = time.monotonic()

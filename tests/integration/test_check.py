@@ -322,12 +322,12 @@ def test_watch_checks_again_at_each_save(checker, tmp_path):
             [*base, "check", "01", "--watch"], cwd=ROOT, env=environment, stdout=file
         )
     try:
-        from course import wait_until
+        from course import ENOUGH, wait_until
 
         seen = lambda text: text in output.read_text(encoding="utf-8")
-        wait_until(lambda: seen("0 of 10 steps\n\nwatching"), "a first check")
+        wait_until(lambda: seen("0 of 10 steps\n\nwatching"), "a first check", ENOUGH)
         write_answer(checker, tmp_path / "mine" / "01", "01.10", False)
-        wait_until(lambda: seen("10 of 10 steps"), "a check after the file was saved")
+        wait_until(lambda: seen("10 of 10 steps"), "a check after the file was saved", ENOUGH)
     finally:
         watch.send_signal(2)
         assert watch.wait(20) == -2

@@ -396,6 +396,8 @@ def test_a_careless_server_fails_the_lab_of_stage_01(lab, programs):
 @pytest.mark.parametrize("name", ["02-reuseaddr", "04-timeout", "07-binary-struct", "08-threaded"])
 def test_a_lab_without_need_of_a_wire_runs_on_loopback(lab, without_namespaces, name):
     result = lab(name, "--quick", "on", before=without_namespaces)
+    if b"too slow to tell" in result.out:
+        skip_if_not_allowed(result)
     assert result.status == 0, result.report()
     assert "127.0.0.1" in result.out.decode()
 

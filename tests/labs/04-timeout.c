@@ -405,9 +405,9 @@ static double seconds_kept(const char *options, double limit)
     struct program *server = server_start("04-timeout", "%s", options);
     lab_forget();
     wire_set_judge(lab_wire, cut_behind_data, &cut);
+    int64_t start = clock_ns();
     struct program *client = client_start("04-timeout", "Hello");
     program_says(client, "connected to", 1);
-    int64_t start = clock_ns();
     while (program_count(server, "closed: ") == 0 && clock_seconds_since(start) < limit)
         lab_sleep(0.01);
     double seconds = program_count(server, "closed: ") > 0 ? clock_seconds_since(start) : 0;
