@@ -296,7 +296,7 @@ def run_commands(scripts):
             capture_output=True,
             text=True,
             cwd=ROOT,
-            timeout=170,
+            timeout=600,
             check=False,
         )
         if done.returncode != 0:
