@@ -455,6 +455,7 @@ def mask(text):
     text = re.sub(r"\b\d+ (KiB|threads|descriptors|segments)\b", r"N \1", text)
     text = re.sub(r"\d+ came back", "N came back", text)
     text = re.sub(r"missing is\s+byte \d+", "missing is byte N", text)
+    text = re.sub(r"(read nothing \(--timeout\s+)[013.]+\)", r"\1N)", text)
     text = re.sub(r"\d+(\s+bytes\s+unsent\s+and\s+)\d+", r"N\1N", text)
     text = re.sub(r"(window of|no more than) \d{4,} bytes", r"\1 N bytes", text)
     return re.sub(r"with the option, \d+ without", "with the option, N without", text)
