@@ -382,9 +382,10 @@ def test_without_a_private_network_steps_are_skipped_by_name(check, build):
     )
     assert result.returncode == 0, result.stdout
     assert "- 6  --fastopen 8 takes data" in result.stdout
-    # Keep-alive takes a packet filter, which without a network of its own only root may set; and
-    # on a machine that is too busy to tell, a step is skipped too.
-    assert re.search(r"of 31 steps, [1-9] skipped", result.stdout)
+    # Keep-alive takes a packet filter, which without a network of its own only root may set.
+    skipped = int(re.search(r"of 31 steps, (\d+) skipped", result.stdout)[1])
+    too_busy = len(re.findall(r"skipped\s+this machine is too busy", result.stdout))
+    assert skipped - too_busy in (1, 2), result.stdout
 
 
 # A kernel without sock_diag(7).
