@@ -45,6 +45,17 @@ BAD_SERVER_LINES = [
 PREFIX = r"\[\S+\(\d+\), \S+\(\d+\)\] "
 
 
+def check_is_refused(server, *words):
+    """The server, which was started without a ready line, ends with status 2 and says the words.
+
+    They have to be in the message itself: a pid in front of it may look like a number of them.
+    """
+    assert server.wait() == 2
+    said = re.sub(PREFIX, "", server.log)
+    for word in words:
+        assert word in said, f"expected {word!r} in {said!r}"
+
+
 def rude_reset(connection):
     connection.sendall(b"x" * 100)
     reset(connection)

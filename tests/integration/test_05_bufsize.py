@@ -6,7 +6,7 @@ import threading
 
 import pytest
 from course import check_exchange, receive, send_patiently
-from every_stage import EveryStage
+from every_stage import EveryStage, check_is_refused
 from kernel import accepted_buffers, answering, refusing, setting, tcp_info
 
 STAGE = "05-bufsize"
@@ -167,12 +167,7 @@ def test_without_the_options_the_sizes_are_the_kernels(start):
 @both
 @pytest.mark.parametrize("value", ["-77", "0", "2147483648", "some", "7k"])
 def test_a_wrong_size_is_refused(start, option, value):
-    server = start(option, value, ready=False)
-    assert server.wait() == 2
-    said = server.log
-    assert option in said and value in said and str(LARGEST) in said, (
-        f"{option} {value}: expected the option, the value and what is allowed, came {said!r}"
-    )
+    check_is_refused(start(option, value, ready=False), option, value, str(LARGEST))
 
 
 # The client's options.

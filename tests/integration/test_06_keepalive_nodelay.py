@@ -8,7 +8,7 @@ import time
 
 import pytest
 from course import check_exchange, receive, run, wait_until
-from every_stage import EveryStage
+from every_stage import EveryStage, check_is_refused
 from kernel import (
     PrivateNetwork,
     answering,
@@ -429,12 +429,7 @@ def test_the_clients_nodelay_is_read_back(start, client):
     ],
 )
 def test_a_wrong_value_is_refused(start, option, value, allowed):
-    server = start(option, value, ready=False)
-    assert server.wait() == 2
-    said = server.log
-    assert option in said and value in said and allowed in said, (
-        f"{option} {value}: expected the option, the value and what is allowed, came {said!r}"
-    )
+    check_is_refused(start(option, value, ready=False), option, value, allowed)
 
 
 @pytest.mark.parametrize("option", ["--nodelay", "--fastopen", "--split"])

@@ -9,7 +9,7 @@ import time
 
 import pytest
 from course import check_exchange, is_closed, receive, receive_all
-from every_stage import EveryStage
+from every_stage import EveryStage, check_is_refused
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from kernel import answering, refusing, wait_until_read
@@ -540,7 +540,4 @@ def test_a_record_without_an_answer_is_an_error(client):
 @pytest.mark.parametrize("value", ["shout", "ECHO", "", "lines"])
 def test_a_handler_that_is_not_there_is_refused(start, value):
     server = start("--handler", value, ready=False)
-    assert server.wait() == 2
-    said = server.log
-    for part in ("--handler", value, "echo, upper, line, record"):
-        assert part in said, f"--handler {value!r}: expected {part!r} in {said!r}"
+    check_is_refused(server, "--handler", value, "echo, upper, line, record")

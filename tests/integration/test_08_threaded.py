@@ -27,7 +27,7 @@ from course import (
     run,
     wait_until,
 )
-from every_stage import EveryStage
+from every_stage import EveryStage, check_is_refused
 from kernel import answering, refusing, setting, table_row
 
 STAGE = "08-threaded"
@@ -670,9 +670,4 @@ def test_the_client_refuses_a_wrong_number_of_clients(client, value):
     ],
 )
 def test_a_wrong_value_is_refused(start, option, value, allowed):
-    server = start(option, value, ready=False)
-    assert server.wait() == 2
-    said = server.log
-    assert option in said and value in said and allowed in said, (
-        f"{option} {value}: expected the option, the value and what is allowed, came {said!r}"
-    )
+    check_is_refused(start(option, value, ready=False), option, value, allowed)

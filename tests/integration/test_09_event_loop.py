@@ -24,7 +24,7 @@ from course import (
     send_patiently,
     wait_until,
 )
-from every_stage import EveryStage
+from every_stage import EveryStage, check_is_refused
 from hypothesis import given
 from hypothesis import strategies as st
 from kernel import (
@@ -905,9 +905,4 @@ def test_valgrind_finds_no_leak_and_no_error(start, build, sanitized, tmp_path):
     ],
 )
 def test_a_wrong_value_is_refused(start, option, value, allowed):
-    server = start(option, value, ready=False)
-    assert server.wait() == 2
-    said = server.log
-    assert option in said and value in said and allowed in said, (
-        f"{option} {value}: expected the option, the value and what is allowed, came {said!r}"
-    )
+    check_is_refused(start(option, value, ready=False), option, value, allowed)
