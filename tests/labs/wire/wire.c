@@ -316,8 +316,9 @@ static int open_end(const char *interface, uint16_t protocol)
 
     if (end < 0)
         die("packet socket (the kernel's part for it may not be loaded: sudo modprobe af_packet)");
+    int on = 1;
     if (protocol != 0) {
-        int version = TPACKET_V2, on = 1;
+        int version = TPACKET_V2;
         struct tpacket_req ring = {.tp_block_size = BLOCK_SIZE,
                                    .tp_block_nr = SLOTS / (BLOCK_SIZE / SLOT_SIZE),
                                    .tp_frame_size = SLOT_SIZE,
@@ -326,6 +327,12 @@ static int open_end(const char *interface, uint16_t protocol)
         if (setsockopt(end, SOL_PACKET, PACKET_IGNORE_OUTGOING, &on, sizeof on) < 0 ||
             setsockopt(end, SOL_PACKET, PACKET_VERSION, &version, sizeof version) < 0 ||
             setsockopt(end, SOL_PACKET, PACKET_RX_RING, &ring, sizeof ring) < 0)
+            die("packet socket on %s", interface);
+    } else {
+        /* The end of a cable that was brought up first gets its queue when a worker of the kernel
+           comes to it. What is sent before that is lost, and send() does not say so; what goes
+           past the queue is not (packet(7)). */
+        if (setsockopt(end, SOL_PACKET, PACKET_QDISC_BYPASS, &on, sizeof on) < 0)
             die("packet socket on %s", interface);
     }
     if (bind(end, (struct sockaddr *)&address, sizeof address) < 0)
