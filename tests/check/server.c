@@ -617,7 +617,7 @@ bool servers_work(void)
 
 bool listens(struct server *server, int wanted, double seconds)
 {
-    enum { MOST_WORK = 2, LONGEST = 60, IDLE_LOOKS = 30 };
+    enum { MOST_WORK = 5, LONGEST = 60, IDLE_LOOKS = 30 };
     struct limit limit = limit_of(seconds);
     int64_t begun = clock_ns();
     int idle = 0;
