@@ -829,8 +829,9 @@ struct lab_sockets lab_sockets(int state, int local_port, int remote_port)
         if (result.count++ == 0) {
             result.waiting = (int)waiting;
             result.unsent = (int)unsent;
-            result.timer = (double)ticks / (double)sysconf(_SC_CLK_TCK);
         }
+        double seconds = (double)ticks / (double)sysconf(_SC_CLK_TCK);
+        result.timer = seconds > result.timer ? seconds : result.timer;
     }
     fclose(file);
     return result;

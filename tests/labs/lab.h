@@ -201,10 +201,10 @@ enum {
 };
 struct lab_sockets {
     int count;
+    double timer; /* the seconds that the longest of their timers has to go */
     /* Of the first one: */
-    int waiting;  /* of a listener: how many connections its accept queue holds */
-    int unsent;   /* bytes that are not yet acknowledged */
-    double timer; /* seconds that its timer has to go */
+    int waiting; /* of a listener: how many connections its accept queue holds */
+    int unsent;  /* bytes that are not yet acknowledged */
 };
 struct lab_sockets lab_sockets(int state, int local_port, int remote_port);
 
