@@ -489,7 +489,7 @@ def test_a_wrong_server_is_told_its_mistake(checker, check, tmp_path, private_ne
     if os.environ.get("RECORD") == "1":
         record.write_text(report, encoding="utf-8")
     recorded = record.read_text(encoding="utf-8")
-    assert unwrapped(report) == unwrapped(recorded), f"stderr:\n{result.stderr}"
+    assert unwrapped(report) == unwrapped(recorded), f"{report}\nstderr:\n{result.stderr}"
     assert " so " in report or "does not compile" in report
 
 
