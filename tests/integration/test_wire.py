@@ -25,6 +25,7 @@ from pathlib import Path
 import pytest
 from course import LIMIT, open_terminal, run, wait_until
 from kernel import process_state
+from test_labs import library
 
 CLIENT, SERVER = "10.0.0.1", "10.0.0.2"
 NOT_ALLOWED = 77
@@ -626,6 +627,37 @@ def test_watching_in_a_terminal_of_its_own(start_wire, build):
     wire.end()
     assert wire.process.returncode == 0, wire.report()
     assert client.process.wait(LIMIT) == 128 + signal.SIGKILL
+
+
+# Put before the C library: a process that another one started takes its time to enter a namespace.
+LATE = """
+#include <sys/syscall.h>
+#include <unistd.h>
+
+static pid_t first;
+
+__attribute__((constructor)) static void remember(void)
+{
+    first = getpid();
+}
+
+int setns(int descriptor, int kind)
+{
+    if (getpid() != first)
+        usleep(300 * 1000);
+    return (int)syscall(SYS_setns, descriptor, kind);
+}
+"""
+
+
+def test_who_is_told_to_join_can_do_so_at_once(start_wire, build, tmp_path):
+    if re.search("address|thread", build.name):
+        pytest.skip("a sanitizer comes first")
+    environment = {**os.environ, "LD_PRELOAD": str(library(tmp_path, LATE))}
+    wire = start_wire("--watch", "on", env=environment)
+    wait_until(lambda: wire.skip_if_refused() or "--join" in wire.log, "--join in the log")
+    host = wire.join(["ip", "-o", "address"], wire.keeper_of_a_watch())
+    assert f" {SERVER}/24 " in host.end(), wire.report()
 
 
 # The tool.

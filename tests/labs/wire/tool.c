@@ -23,6 +23,7 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <termios.h>
@@ -342,15 +343,15 @@ static bool write_results(struct wire *wire)
 /* The first process of a process namespace: when it ends, the kernel ends all the others in
    there (pid_namespaces(7)), the background jobs of the shells too. Ends with the exit status
    of the client's shell. */
-static void keep_processes(char **command, int wire_is_up)
+static void keep_processes(char **command, int tool)
 {
-    char byte;
+    char byte = 0;
 
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     /* So that ps shows what runs in here; where that is forbidden it shows what runs outside. */
     mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL);
     mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
-    if (read(wire_is_up, &byte, 1) != 1)
+    if (write(tool, &byte, 1) != 1 || read(tool, &byte, 1) != 1)
         _exit(EXIT_FAILURE); /* the tool has ended */
     if (watch && *command == NULL) {
         signal(SIGINT, SIG_IGN);
@@ -378,8 +379,11 @@ static void keep_processes(char **command, int wire_is_up)
 
 /* The tool's second process, on the server's host. Processes are in a new process namespace from
    the first child on, but who asks for it is not (unshare(2)). --join follows this one. Ends with
-   the exit status of the client's shell. */
-static void start_keeper(char **command, int wire_is_up)
+   the exit status of the client's shell.
+
+   Tells the tool when all of this is there, for until then --join would lead elsewhere; and is
+   told when the wire is up. */
+static void start_keeper(char **command, int tool)
 {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     release_signals();
@@ -390,7 +394,7 @@ static void start_keeper(char **command, int wire_is_up)
     if (keeper < 0)
         die("fork");
     if (keeper == 0)
-        keep_processes(command, wire_is_up);
+        keep_processes(command, tool);
     signal(SIGINT, SIG_IGN);
     _exit(status_of(keeper));
 }
@@ -421,7 +425,8 @@ int main(int argc, char **argv)
     char **command = argv + parse_options(argc, argv, options, "[-- COMMAND...]");
     struct cable cable = parse_cable();
     struct hosts_refusal refusal = {""};
-    int wire_is_up[2];
+    int ends[2]; /* the tool's, the keeper's */
+    char byte = 0;
 
     if (join > 0)
         join_wire(command);
@@ -431,21 +436,23 @@ int main(int argc, char **argv)
         report_refusal(&refusal);
         return EXIT_NOT_ALLOWED;
     }
-    if (pipe2(wire_is_up, O_CLOEXEC) < 0)
-        die("pipe");
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0)
+        die("socketpair");
     pid_t child = fork(); /* before there is a second thread */
     if (child < 0)
         die("fork");
     if (child == 0) {
-        close(wire_is_up[1]);
-        start_keeper(command, wire_is_up[0]);
+        close(ends[0]);
+        start_keeper(command, ends[1]);
     }
-    close(wire_is_up[0]);
+    close(ends[1]);
     struct wire *wire = wire_start(&cable);
     start_drawing(wire);
-    if (write(wire_is_up[1], "", 1) != 1)
-        die("start the client");
-    say_where(argv[0], child, *command != NULL);
+    if (read(ends[0], &byte, 1) == 1) { /* otherwise it has ended, and said why */
+        if (write(ends[0], &byte, 1) != 1)
+            die("start the client");
+        say_where(argv[0], child, *command != NULL);
+    }
     bool alone = watch && *command == NULL;
     int status = EXIT_FAILURE, ended_by = wait_for_end(child, &status, alone);
     if (ended_by != 0)
