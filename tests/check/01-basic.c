@@ -71,7 +71,7 @@ static void late_reader(void)
 {
     enum { SIZE = 8 << 20, ROUNDS = 8 };
     struct server *server = start("");
-    int client = connect_small(server);
+    int client = connect_small_segments(server);
     char *bytes = numbered(SIZE), *came = malloc(SIZE);
     size_t sent = 0, received = 0;
     struct reply reply = {0, OPEN};
@@ -80,7 +80,8 @@ static void late_reader(void)
         skip("no memory");
     /* As much as goes without reading. The send that waits may have taken nothing yet, and is then
        begun again as if it had not been interrupted: so there are some rounds; but not for a server
-       that does not wait in its send, or does not answer. */
+       that does not wait in its send, or does not answer. What is read in a round makes room for
+       a new send that waits. */
     for (int round = 0; round < ROUNDS; round++) {
         sent += fill(server, client, bytes + sent, SIZE - sent);
         bool rests = interrupt(server);

@@ -39,7 +39,7 @@ double time_left(const struct limit *limit)
 enum { MOST_CLIENTS = 4096 };
 static int answers[MOST_CLIENTS];
 
-static int begin(const struct server *server, int receive_buffer)
+static int begin(const struct server *server, int receive_buffer, int segment)
 {
     struct sockaddr_in address = {.sin_family = AF_INET,
                                   .sin_port = htons((uint16_t)server->port),
@@ -52,6 +52,8 @@ static int begin(const struct server *server, int receive_buffer)
     setsockopt(client, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     if (receive_buffer > 0)
         setsockopt(client, SOL_SOCKET, SO_RCVBUF, &receive_buffer, sizeof receive_buffer);
+    if (segment > 0)
+        setsockopt(client, IPPROTO_TCP, TCP_MAXSEG, &segment, sizeof segment);
     answers[client % MOST_CLIENTS] = 0;
     if (connect(client, (struct sockaddr *)&address, sizeof address) < 0 && errno != EINPROGRESS) {
         if (errno == EAGAIN || errno == EADDRNOTAVAIL)
@@ -63,7 +65,7 @@ static int begin(const struct server *server, int receive_buffer)
 
 int connect_begin(const struct server *server)
 {
-    return begin(server, 0);
+    return begin(server, 0, 0);
 }
 
 bool connect_done(int client)
@@ -120,12 +122,17 @@ static int finish(struct server *server, int client)
 
 int connect_to(struct server *server)
 {
-    return finish(server, begin(server, 0));
+    return finish(server, begin(server, 0, 0));
 }
 
 int connect_small(struct server *server)
 {
-    return finish(server, begin(server, 4096));
+    return finish(server, begin(server, 4096, 0));
+}
+
+int connect_small_segments(struct server *server)
+{
+    return finish(server, begin(server, 4096, 536)); /* what every host takes (RFC 9293, 3.7.1) */
 }
 
 size_t send_bytes(int client, const void *bytes, size_t size, double seconds)

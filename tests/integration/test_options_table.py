@@ -46,12 +46,13 @@ NOT_SETTINGS = {
     "user.email": "is git's, in a test",
     "net.ipv4.no_such_setting": "is not there",
 }
-# Told of on the page, but not in the table: programs for the kernel, an option of IP, and those of
-# the wire's packet sockets.
+# Told of on the page, but not in the table: programs for the kernel, what only a client of the labs
+# or the checker sets, and the options of the wire's packet sockets.
 TOLD_BELOW = {
     "SO_ATTACH_REUSEPORT_CBPF",
     "SO_ATTACH_FILTER",
     "IP_BIND_ADDRESS_NO_PORT",
+    "TCP_MAXSEG",
     "PACKET_IGNORE_OUTGOING",
     "PACKET_VERSION",
     "PACKET_RX_RING",
