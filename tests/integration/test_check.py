@@ -372,6 +372,18 @@ def test_a_folder_of_submissions_in_one_table(tmp_path, checker):
     assert "02.1" in lines["ben"] and "01.3" in lines["cem"] and "01.2" in lines["dora"]
 
 
+# A server of one's own may refuse an option that its stage does not have: the step that asks for one
+# client at a time then starts it again without.
+
+
+def test_a_server_that_refuses_what_it_does_not_know_is_looked_at_all_the_same(check, build):
+    server = f"{build}/{STAGES[5]}/server -q --nodelay off"
+    result = check("check", "06", "--from", "06", "--server", server)
+    assert result.returncode == 1, result.stdout
+    assert "✗ 4  two small answers do not wait for each other" in result.stdout
+    assert "the second answer came about 40 ms late" in result.stdout
+
+
 # Where the system does not allow a private network.
 
 
