@@ -491,7 +491,6 @@ def test_more_who_are_late_than_one_call_reports(start):
     assert answered == many, f"{many} had sent before the server looked, {answered} were answered"
 
 
-@pytest.mark.idea
 def test_accept_times_out_again_and_again(start):
     server = start("--accept-timeout", 0.2)
     server.wait_log("accept timed out: no client for 0.2 s", times=3)
