@@ -141,6 +141,7 @@ sleep 60
 END
     cat >"$root/job" <<END
 cd /kit
+git log -1 --format=%h >/results/commit
 export TEST_LIMIT=60 # seconds: what is emulated takes its time
 for task in $tasks; do
     echo "make \$task ..."

@@ -33,6 +33,7 @@ class Kernel:
         self.version = folder.parent.name
         self.folder = folder
         self.release = (folder / "release").read_text(encoding="utf-8").strip()
+        self.commit = (folder / "commit").read_text(encoding="utf-8").strip()
 
     def sort_key(self):
         return [int(number) for number in self.version.split(".")]
@@ -130,7 +131,8 @@ def page(kernels):
     lines += table(
         ["", *heads],
         [
-            ["`uname -r`", *(f"{kernel.release}" for kernel in kernels)],
+            ["`uname -r`", *(kernel.release for kernel in kernels)],
+            ["the course's commit", *(kernel.commit for kernel in kernels)],
             *(
                 [f"`make {task}`", *(kernel.task(task) for kernel in kernels)]
                 for task in ("tour", "labs", "test")
