@@ -400,6 +400,16 @@ def test_without_a_private_network_steps_are_skipped_by_name(check, build):
     assert skipped - too_busy in (1, 2), result.stdout
 
 
+def test_without_a_private_network_its_port_is_none_that_the_kernel_gives_out(check, tmp_path):
+    lowest = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text("ascii").split()[0])
+    if lowest < 32000:
+        pytest.skip(f"here the kernel gives out ports from {lowest} on")
+    told = tmp_path / "told"
+    server = f"sh -c 'echo $2 >{told}; exec sleep 60' sh"
+    assert check("check", "01", "--server", server, environment={"PRIVATE": "0"}).returncode == 1
+    assert 1024 < int(told.read_text("ascii")) < lowest
+
+
 # A kernel without sock_diag(7).
 HAS_NO_NETLINK = """
 #include <errno.h>
