@@ -1,5 +1,6 @@
 """What every stage keeps to. A stage's test file inherits it: class TestEveryStage(EveryStage)."""
 
+import contextlib
 import os
 import random
 import re
@@ -144,7 +145,7 @@ class UnreadPipe:
 
 
 class EchoServer:
-    """Answers one client, and keeps what came from it."""
+    """Answers one client after another, since a stranger may come first; keeps what came."""
 
     def __enter__(self):
         self.listener = socket.create_server(("127.0.0.1", 0))
@@ -156,14 +157,15 @@ class EchoServer:
         return self
 
     def serve(self):
-        try:
-            connection, _ = self.listener.accept()
-            with connection:
+        while True:
+            try:
+                connection, _ = self.listener.accept()
+            except OSError:
+                return
+            with connection, contextlib.suppress(OSError):
                 while part := connection.recv(4096):
                     self.received += part
                     connection.sendall(part)
-        except OSError:
-            pass
 
     def __exit__(self, *_):
         self.listener.shutdown(socket.SHUT_RDWR)
