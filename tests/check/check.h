@@ -147,8 +147,8 @@ bool connect_done(int client);
 /* A connection with a small receive buffer, so that a server soon cannot send any more. */
 int connect_small(struct server *server);
 
-/* The same, and the server's segments are small as well. Its send buffer, which the kernel makes of
-   so many segments, is small then, and moves with little that the client reads. */
+/* The same, and the server's segments are small as well: the kernel sizes its send buffer by them,
+   and with a small one even the little that the client reads makes room. */
 int connect_small_segments(struct server *server);
 
 /* Sends all; returns how many bytes went in the time, and does not fail. */

@@ -153,9 +153,9 @@ void set_setting(const char *name, const char *value)
         skip("%s cannot be changed here: %s", name, strerror(errno));
 }
 
-/* A port of 127.0.0.1 that is nobody's. It is below those that the kernel gives out (ip(7)), or
-   another program could get it before the server has it. Other checkers keep away from it because
-   of a datagram socket, which stays open and is in no server's way. */
+/* A port of 127.0.0.1 that is nobody's. It is below those that the kernel usually gives out
+   (ip(7)), or another program could get it before the server has it. Other checkers keep away from
+   it because of a datagram socket, which stays open and is in no server's way. */
 static int free_port(void)
 {
     enum { FIRST = 20000, COUNT = 12000, EACH = 64 };

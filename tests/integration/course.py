@@ -180,6 +180,14 @@ def run(command, stdin=b"", limit=ENOUGH):
     )
 
 
+def library(folder, source):
+    """A library that takes the place of a call, for LD_PRELOAD."""
+    path = folder / "library.so"
+    compiler = [*os.environ.get("CC", "cc").split(), "-shared", "-fPIC", "-x", "c", "-"]
+    subprocess.run([*compiler, "-o", path], input=source.encode(), check=True)
+    return path
+
+
 def open_terminal():
     """Both ends of a new terminal (pty(7)), which the caller closes."""
     try:

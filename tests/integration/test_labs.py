@@ -11,7 +11,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from course import ENOUGH, open_terminal, run, wait_until
+from course import ENOUGH, library, open_terminal, run, wait_until
 
 NOT_ALLOWED = 77
 ROOT = Path(__file__).resolve().parents[2]
@@ -218,14 +218,6 @@ def test_a_machine_that_stands_still_is_no_missing_effect(build, programs, tmp_p
     assert "NOT SEEN" not in out
     assert "not shown here: this machine is too slow to tell" in out, out
     assert process.returncode == NOT_ALLOWED
-
-
-def library(folder, source):
-    """A library that takes the place of a call."""
-    path = folder / "library.so"
-    compiler = [*os.environ.get("CC", "cc").split(), "-shared", "-fPIC", "-x", "c", "-"]
-    subprocess.run([*compiler, "-o", path], input=source.encode(), check=True)
-    return path
 
 
 # setsockopt(2) that leaves out one option, and says that all went well.

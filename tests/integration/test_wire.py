@@ -23,9 +23,8 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
-from course import LIMIT, open_terminal, run, wait_until
+from course import LIMIT, library, open_terminal, run, wait_until
 from kernel import process_state
-from test_labs import library
 
 CLIENT, SERVER = "10.0.0.1", "10.0.0.2"
 NOT_ALLOWED = 77

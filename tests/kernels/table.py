@@ -33,7 +33,7 @@ class Kernel:
         self.version = folder.parent.name
         self.folder = folder
         self.release = (folder / "release").read_text(encoding="utf-8").strip()
-        self.commit = (folder / "commit").read_text(encoding="utf-8").strip()
+        self.commit = (self.text("commit") or "–").strip()
 
     def sort_key(self):
         return [int(number) for number in self.version.split(".")]
